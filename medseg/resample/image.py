@@ -82,6 +82,7 @@ def _linear_aligned(view: Aligned, out: np.ndarray, threads: int | None) -> None
 @kernel
 def _linear_rows(src, out, start, lo0, w0, lo1, w1, lo2, w2, begin, end):
     """Blend the two or four source rows around an output row, then sample along the row."""
+    one = np.uint32(1)
     first, last = lo2.min(), min(lo2.max() + 1, src.shape[2] - 1)
     row = np.empty(src.shape[2] + 1, np.float32)
     for a in range(begin, end):
@@ -111,7 +112,7 @@ def _linear_rows(src, out, start, lo0, w0, lo1, w1, lo2, w2, begin, end):
             line = out[start[0] + a, start[1] + b]
             for c in range(len(lo2)):
                 k = lo2[c]
-                line[start[2] + c] = row[k] + w2[c] * (row[k + 1] - row[k])
+                line[start[2] + c] = row[k] + w2[c] * (row[k + one] - row[k])
 
 
 def _linear_oblique(array: np.ndarray, source: Grid, target: Grid, fill: float, threads: int | None) -> np.ndarray:

@@ -73,9 +73,10 @@ def labels_from_logits(
 @kernel
 def _label_rows(src, out, start, lo0, w0, lo1, w1, lo2, w2, values, paint, begin, end):
     """One channel's row after the other against a running maximum, so that only rows are held."""
+    one = np.uint32(1)
     first, last = lo2.min(), min(lo2.max() + 1, src.shape[3] - 1)
     row = np.empty(src.shape[3] + 1, np.float32)
-    best = np.empty(len(lo2), np.float32)
+    here, best = np.empty(len(lo2), np.float32), np.empty(len(lo2), np.float32)
     label = np.empty(len(lo2), np.uint8)
     for a in range(begin, end):
         i, u = lo0[a], w0[a]
@@ -94,14 +95,14 @@ def _label_rows(src, out, start, lo0, w0, lo1, w1, lo2, w2, values, paint, begin
                 for k in range(first, last + 1):
                     row[k] = (p00 * r00[k] + p01 * r01[k]) + (p10 * r10[k] + p11 * r11[k])
                 row[last + 1] = row[last]
-                value = values[channel]
                 for c in range(len(lo2)):
                     k = lo2[c]
-                    here = row[k] + w2[c] * (row[k + 1] - row[k])
-                    above = here > best[c]
+                    here[c] = row[k] + w2[c] * (row[k + one] - row[k])
+                value = values[channel]
+                for c in range(len(lo2)):  # a loop of its own, without branches: it runs as vector instructions
+                    above = here[c] > best[c]
                     label[c] = value if above else label[c]
-                    if not paint:
-                        best[c] = here if above else best[c]
+                    best[c] = here[c] if above and not paint else best[c]
             out[start[0] + a, start[1] + b, start[2] : start[2] + len(lo2)] = label
 
 

@@ -57,8 +57,8 @@ class Axis:
 
     @property
     def lower(self) -> np.ndarray:
-        """(m,) int64 the source voxel at or before each target voxel."""
-        return np.floor(self.x).astype(np.int64)
+        """(m,) uint32 the source voxel at or before each target voxel (unsigned: numba then needs no sign check)."""
+        return np.floor(self.x).astype(np.uint32)
 
     @property
     def weight(self) -> np.ndarray:
