@@ -1,0 +1,14 @@
+"""Inferers: from a preprocessed image and a network to labels or logits, usable in any MONAI bundle.
+
+windows.py    where the windows lie           batching.py   how many at a time
+stream.py     windows in, finished slabs out  precision.py  bf16 or fp32
+blend.py      the ring accumulator            memory.py     what happens when memory runs out
+sinks.py      what is kept of a slab          body.py       leave out the air
+sliding.py    SlidingWindowInferer            plan.py       windows and memory in advance
+"""
+
+from medseg.inferers.memory import Event
+from medseg.inferers.plan import Plan
+from medseg.inferers.sliding import SlidingWindowInferer
+
+__all__ = ["Event", "Plan", "SlidingWindowInferer"]

@@ -1,0 +1,324 @@
+"""Segment a volume of any size window by window, in memory that does not grow with classes x volume.
+
+The same windows, weights and padding as `monai.inferers.sliding_window_inference`, so fp32 results are MONAI's; but
+finished slabs are turned into labels while the walk goes on, in bf16 where that is safe and fast, within the box of
+the body, and with a stated fallback when memory runs out.
+"""
+
+from __future__ import annotations
+
+import gc
+from contextlib import nullcontext
+from dataclasses import replace
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal
+
+import psutil
+import torch
+from monai.data.meta_tensor import MetaTensor
+from monai.inferers.inferer import Inferer
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from medseg.errors import MemoryLimitError, UsageError
+from medseg.inferers.batching import window_batch
+from medseg.inferers.body import body_box, grow_to_windows
+from medseg.inferers.memory import Event, Placement, is_out_of_memory, next_placement
+from medseg.inferers.outputs import full_resolution
+from medseg.inferers.plan import Plan, plan_volume
+from medseg.inferers.precision import (
+    MIN_WINDOWS,
+    bf16_or_reason,
+    has_native_bf16,
+    most_contrast,
+    network_device,
+    network_dtype,
+    replica,
+)
+from medseg.inferers.sinks import OUTSIDE_LOGIT, LabelSink, LogitSink, RegionSink, Sink, check_classes
+from medseg.inferers.stream import gather, stream
+from medseg.inferers.windows import WindowGrid, window_grid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    _Call = Callable[[Callable[..., Any], Tensor], object]
+
+
+class SlidingWindowInferer(Inferer):
+    """Sliding-window inference that streams labels; a MONAI inferer for any bundle.
+
+    No gradients are recorded, the network is not changed (its state dict stays the same, byte for byte), and results
+    are the same on every run.
+
+    Args:
+        roi_size: window shape in voxels; a component that is None or not positive takes the image's size.
+        overlap: share of a window that the next one covers again, in [0, 1), one for all axes or one per axis.
+        sw_batch_size: windows at a time, or "auto": a fixed rule by window size, precision and device (batching.py).
+        mode: "gaussian" (MONAI's importance map) or "constant".
+        output: "logits" -> (B, K, *space) float32, blended; "labels" -> (B, 1, *space) uint8.
+        regions: with "labels": one label value for each channel of a network with sigmoid outputs, painted in order
+            where the logit is positive; None: the class with the largest logit, the lowest of equals.
+        precision: "fp32" computes as the network is; "bf16" with a bf16 copy; "auto" takes bf16 where the device has
+            it and the labels of a few windows agree (precision.py). Sums are float32 in any case.
+        body_threshold: crop to the box of voxels above this value, in units of the preprocessed image, before laying
+            windows; outside is background. None: off.
+        progress: called with (windows done, windows in all); begins again when a fallback restarts the volume.
+
+    Attributes:
+        events: what the last call decided by itself: precision, body box, out-of-memory fallbacks.
+
+    Raises:
+        UsageError: MS-U141 to MS-U145 where settings, image or network do not fit together.
+    """
+
+    def __init__(
+        self,
+        roi_size: Sequence[int] | int,
+        overlap: Sequence[float] | float = 0.25,
+        sw_batch_size: int | Literal["auto"] = "auto",
+        mode: Literal["gaussian", "constant"] = "gaussian",
+        output: Literal["logits", "labels"] = "logits",
+        regions: Sequence[int] | None = None,
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        body_threshold: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.roi_size = roi_size
+        self.overlap = overlap
+        self.sw_batch_size = sw_batch_size
+        self.mode = _one_of("mode", str(mode), ("gaussian", "constant"))
+        self.output = _one_of("output", output, ("logits", "labels"))
+        self.regions = None if regions is None else tuple(int(v) for v in regions)
+        self.precision = _one_of("precision", precision, ("auto", "fp32", "bf16"))
+        self.body_threshold = body_threshold
+        self.progress = progress
+        self.events: list[Event] = []
+        if sw_batch_size != "auto" and (not isinstance(sw_batch_size, int) or sw_batch_size < 1):
+            what = f"sw_batch_size is {sw_batch_size!r}"
+            raise UsageError("MS-U145", what, mend='use "auto" or a number of windows, 1 or more')
+        if self.regions is not None and not all(0 <= v <= 255 for v in self.regions):
+            raise UsageError("MS-U145", f"regions is {self.regions}", mend="use label values from 0 to 255")
+
+    @torch.no_grad()
+    def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+        """Segment images.
+
+        Args:
+            inputs: (B, C, *space), any dtype, on any device; a MetaTensor gives a MetaTensor with its meta data.
+            network: module or function from (n, C, *roi) to (n, K, *roi), or a list or dictionary that begins with it.
+            *args: passed on to the network.
+            **kwargs: passed on to the network.
+
+        Returns:
+            (B, K, *space) float32 or (B, 1, *space) uint8, on the device of `inputs` (logits on the CPU where they had
+            to be blended there, see `events`).
+
+        Raises:
+            MemoryLimitError: MS-M101 where it fits nowhere.
+            InputError: MS-U143 where the network returns NaN.
+        """
+        self.events = []
+        image = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+
+        def call(module: Callable[..., Any], windows: Tensor) -> object:
+            return module(windows, *args, **kwargs)
+
+        result = self._with_fallbacks(image, self._box(image), network, call)
+        return MetaTensor(result).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else result
+
+    def plan(
+        self, shape: Sequence[int], channels: int, classes: int, device: str | torch.device = "cpu", items: int = 1
+    ) -> Plan:
+        """Estimate windows and peak memory, without body crop and in the network's own precision.
+
+        Args:
+            shape: spatial shape of the preprocessed image.
+            channels: of the image.
+            classes: channels of the network's output.
+            device: where the network will run.
+            items: images in the batch.
+        """
+        grid = window_grid(shape, self.roi_size, self.overlap)
+        batch = min(self._batch(grid, torch.float32, torch.device(device)), len(grid) * items)
+        return plan_volume(grid, items, channels, classes, batch, labels=self.output == "labels")
+
+    def _box(self, image: Tensor) -> tuple[slice, ...]:
+        """The part of the image that is looked at: all of it, or the box of the body."""
+        shape = tuple(image.shape[2:])
+        whole = tuple(slice(0, n) for n in shape)
+        if self.body_threshold is None:
+            return whole
+        body = body_box(image, self.body_threshold)
+        if body is None:
+            said = f"no voxel is above body_threshold {self.body_threshold:g}: the whole image is segmented"
+            self.events.append(Event("MS-M222", said))
+            return whole
+        box = grow_to_windows(body, shape, self.roi_size, self.overlap)
+        cropped = tuple(s.stop - s.start for s in box)
+        if cropped != shape:
+            fewer, all_ = (len(window_grid(n, self.roi_size, self.overlap)) for n in (cropped, shape))
+            said = f"body box {_by(cropped)} of {_by(shape)} voxels: {fewer} windows instead of {all_}"
+            self.events.append(Event("MS-M221", said))
+        return box
+
+    def _with_fallbacks(
+        self, image: Tensor, box: tuple[slice, ...], network: Callable[..., Any], call: _Call
+    ) -> Tensor:
+        """Try the volume where the network is, then down the ladder of memory.py."""
+        device = network_device(network, image.device)
+        grid = window_grid([s.stop - s.start for s in box], self.roi_size, self.overlap)
+
+        def batch_on(device: torch.device) -> int:
+            return self._batch(grid, network_dtype(network), device)
+
+        placement = Placement(batch_on(device), device, device)
+        while True:
+            try:
+                return self._run(image, box, grid, network, placement, call)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                failure = (str(error).strip() or type(error).__name__).splitlines()[0]
+            _release()  # here, outside the handler: the traceback held the tensors
+            step = next_placement(placement, lambda: batch_on(torch.device("cpu")))
+            if step is None:
+                raise self._does_not_fit(grid, image.shape[0], failure)
+            placement, event = step
+            self.events.append(event)
+
+    def _run(
+        self,
+        image: Tensor,
+        box: tuple[slice, ...],
+        grid: WindowGrid,
+        network: Callable[..., Any],
+        placement: Placement,
+        call: _Call,
+    ) -> Tensor:
+        """One attempt at the whole volume."""
+        padded = _padded(image[(slice(None), slice(None), *box)], grid)
+        if isinstance(network, nn.Module) and network_device(network, placement.network) != placement.network:
+            network = replica(network, device=placement.network)
+        chosen, dtype, autocast = self._in_precision(padded, grid, network, placement, call)
+        batch = min(placement.batch, self._batch(grid, dtype, placement.network))
+        results: list[Tensor] = []
+
+        def make_sink(classes: int) -> Sink:
+            results.append(self._allocate(image, classes, placement))
+            return self._sink(results[0], box, classes)
+
+        def forward(windows: Tensor) -> object:
+            with torch.autocast(placement.network.type, torch.bfloat16) if autocast else nullcontext():
+                return call(chosen, windows)
+
+        stream(
+            padded,
+            forward,
+            grid,
+            make_sink,
+            placement=replace(placement, batch=batch),
+            dtype=dtype,
+            mode=self.mode,
+            double_lone=self.sw_batch_size == "auto" and isinstance(chosen, nn.Module) and not chosen.training,
+            progress=self.progress,
+        )
+        return results[0].to(image.device) if self.output == "labels" else results[0]
+
+    def _in_precision(
+        self, padded: Tensor, grid: WindowGrid, network: Callable[..., Any], placement: Placement, call: _Call
+    ) -> tuple[Callable[..., Any], torch.dtype, bool]:
+        """The network to run, the dtype of its windows, and whether to run it under bf16 autocast."""
+        own = network_dtype(network)
+        if self.precision == "fp32":
+            return network, own, False
+        if self.precision == "bf16":
+            if isinstance(network, nn.Module):
+                return replica(network, dtype=torch.bfloat16), torch.bfloat16, False
+            return network, own, True
+        windows = len(grid) * padded.shape[0]
+        if (
+            not isinstance(network, nn.Module)
+            or own != torch.float32
+            or windows < MIN_WINDOWS
+            or not has_native_bf16(placement.network)
+        ):
+            return network, own, False
+        work = [(item, start) for item in range(padded.shape[0]) for start in grid.positions()]
+
+        def window(index: int, dtype: torch.dtype) -> Tensor:
+            return gather(padded, [work[index]], grid.roi, placement.network, dtype)
+
+        def forward(module: nn.Module, index: int) -> Tensor:
+            cut = window(index, network_dtype(module))
+            return full_resolution(call(module, cut), cut)[0]
+
+        checked = most_contrast(lambda index: window(index, torch.float32)[0], windows)
+        half, said = bf16_or_reason(network, forward, checked, self.regions)
+        self.events.append(
+            Event("MS-M211", f"computed in bf16: {said}") if half else Event("MS-M212", f"computed in fp32: {said}")
+        )
+        return (network, own, False) if half is None else (half, torch.bfloat16, False)
+
+    def _batch(self, grid: WindowGrid, dtype: torch.dtype, device: torch.device) -> int:
+        return window_batch(grid.roi, dtype, device) if self.sw_batch_size == "auto" else int(self.sw_batch_size)
+
+    def _allocate(self, image: Tensor, classes: int, placement: Placement) -> Tensor:
+        """The result, background everywhere."""
+        items, space = image.shape[0], image.shape[2:]
+        # Labels are small and kept where they are made; logits follow the sums once these had to leave the GPU.
+        device = image.device if placement.sums == placement.network else placement.sums
+        if self.output == "labels":
+            return torch.zeros((items, 1, *space), dtype=torch.uint8, device=device)
+        result = torch.empty((items, classes, *space), dtype=torch.float32, device=device)
+        if self.body_threshold is not None:
+            result.fill_(-OUTSIDE_LOGIT)
+            if self.regions is None and classes > 1:
+                result[:, 0] = OUTSIDE_LOGIT
+        return result
+
+    def _sink(self, result: Tensor, box: tuple[slice, ...], classes: int) -> Sink:
+        if self.output == "logits":
+            return LogitSink(result[(slice(None), slice(None), *box)])
+        check_classes(classes, self.regions)
+        target = result[(slice(None), 0, *box)]
+        return LabelSink(target) if self.regions is None else RegionSink(target, self.regions)
+
+    def _does_not_fit(self, grid: WindowGrid, items: int, failure: str) -> MemoryLimitError:
+        """The last error, with the numbers that a user can change."""
+        slab = 4 * prod(grid.slab) / 2**20
+        free = psutil.virtual_memory().available / 2**20
+        what = (
+            f"out of memory also with one window of {_by(grid.roi)} voxels at a time on the CPU ({failure}); "
+            f"blending takes {slab:.0f} MiB for each class, {free:.0f} MiB of memory are free"
+        )
+        mend = "close other programs or use a machine with more memory"
+        if self.output == "logits":
+            logits = 4 * items * prod(grid.image) / 2**20
+            mend = f'use output="labels", which saves {logits:.0f} MiB for each class, or {mend}'
+        return MemoryLimitError("MS-M101", what, mend=mend)
+
+
+def _padded(image: Tensor, grid: WindowGrid) -> Tensor:
+    """The image with zeros around it where it is smaller than a window, as MONAI pads."""
+    if not any(before or after for before, after in grid.pad):
+        return image
+    return pad(image, [n for before_after in reversed(grid.pad) for n in before_after])
+
+
+def _release() -> None:
+    """Give freed memory back before the next attempt."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " x ".join(str(n) for n in shape)
+
+
+def _one_of(name: str, value: Any, accepted: tuple[str, ...]) -> Any:
+    if value not in accepted:
+        raise UsageError("MS-U145", f"{name} is {value!r}", mend=f"use one of {', '.join(accepted)}")
+    return value
