@@ -1,0 +1,44 @@
+"""Which cases train and which validate."""
+
+from __future__ import annotations
+
+import pytest
+
+from medseg.errors import InputError
+from medseg.training import datalist
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for sub, tail in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz")):
+        (tmp_path / sub).mkdir()
+        for n in range(10):
+            (tmp_path / sub / f"case_{n}{tail}").touch()
+        (tmp_path / sub / "._case_0.nii.gz").touch()  # what macOS leaves in archives
+    return tmp_path
+
+
+def names(rows):
+    return {row["label"].rsplit("case_")[1][0] for row in rows}
+
+
+def test_named_cases_validate_and_the_others_train(folder):
+    held = ["case_3", "case_5", "not_here"]
+    assert names(datalist(str(folder), "val", held)) == {"3", "5"}
+    assert names(datalist(str(folder), "train", held)) == set("0124678") | {"9"}
+
+
+def test_other_peoples_data_is_split_by_the_seed(folder):
+    train, val = (names(datalist(str(folder), part, ["hippocampus_001"], 0.3, 1)) for part in ("train", "val"))
+    assert len(val) == 3
+    assert train | val == set("0123456789")
+    assert not train & val
+    assert val == names(datalist(str(folder), "val", (), 0.3, 1))
+
+
+def test_missing_labels_and_empty_folders_are_refused(folder, tmp_path_factory):
+    (folder / "labelsTr" / "case_4.nii.gz").unlink()
+    with pytest.raises(InputError, match="MS-T102.*case_4"):
+        datalist(str(folder), "train")
+    with pytest.raises(InputError, match="MS-T101"):
+        datalist(str(tmp_path_factory.mktemp("empty")), "train")
