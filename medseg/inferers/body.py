@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from medseg.inferers.windows import scan_intervals, windows_to_cover
+from medseg.inferers.memory import Event
+from medseg.inferers.windows import by, scan_intervals, window_grid, windows_to_cover
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,34 @@ if TYPE_CHECKING:
 
 # Voxels around the body that stay in the box, so that a network sees the skin from outside.
 MARGIN = 8
+
+
+def what_to_segment(
+    image: Tensor, threshold: float | None, roi_size: Sequence[int] | int, overlap: Sequence[float] | float
+) -> tuple[tuple[slice, ...], Event | None]:
+    """The part of an image that windows are laid on, one slice per spatial axis, and what to tell about it.
+
+    Args:
+        image: (B, C, *space) preprocessed image.
+        threshold: of the body, in the units of `image`; None takes the whole image.
+        roi_size: window shape, as for `window_grid`.
+        overlap: as for `window_grid`.
+    """
+    shape = tuple(image.shape[2:])
+    whole = tuple(slice(0, n) for n in shape)
+    if threshold is None:
+        return whole, None
+    body = body_box(image, threshold)
+    if body is None:
+        said = f"no voxel is above body_threshold {threshold:g}: the whole image is segmented"
+        return whole, Event("MS-M222", said)
+    box = grow_to_windows(body, shape, roi_size, overlap)
+    if box == whole:
+        return whole, None
+    inside = tuple(side.stop - side.start for side in box)
+    fewer, before = (len(window_grid(space, roi_size, overlap)) for space in (inside, shape))
+    said = f"body box of {by(inside)} in {by(shape)} voxels: {fewer} windows instead of {before}"
+    return box, Event("MS-M221", said)
 
 
 def body_box(image: Tensor, threshold: float) -> tuple[slice, ...] | None:

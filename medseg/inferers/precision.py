@@ -13,23 +13,42 @@ small structure in much background must not be traded for speed.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from medseg.inferers.memory import is_out_of_memory
+from medseg.inferers.memory import Event, is_out_of_memory
+from medseg.inferers.outputs import full_resolution
 from medseg.inferers.sinks import largest_class, painted_regions
+from medseg.inferers.stream import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from torch import Tensor
+    from medseg.inferers.windows import WindowGrid
+
+# Runs a network on windows with the arguments that the caller of the inferer gave.
+Call = Callable[[Callable[..., Any], Tensor], object]
 
 MIN_WINDOWS = 8
 CHECKED_WINDOWS = 2
 MIN_AGREEMENT = 0.999
 MIN_FOREGROUND = 0.99
+
+
+class Chosen(NamedTuple):
+    """What computes the windows: the network or a copy of it, the dtype of its windows, and whether under autocast."""
+
+    network: Callable[..., Any]
+    dtype: torch.dtype
+    autocast: bool = False
+
+    @property
+    def treats_items_apart(self) -> bool:
+        """True for a module in eval mode: what stands beside a window in the batch does not change its result."""
+        return isinstance(self.network, nn.Module) and not self.network.training
 
 
 class Agreement(NamedTuple):
@@ -42,6 +61,58 @@ class Agreement(NamedTuple):
     def suffices(self) -> bool:
         """True where bf16 may be used."""
         return self.voxels >= MIN_AGREEMENT and self.foreground >= MIN_FOREGROUND
+
+
+def choose_precision(
+    precision: str,
+    image: Tensor,
+    grid: WindowGrid,
+    network: Callable[..., Any],
+    call: Call,
+    *,
+    device: torch.device,
+    regions: Sequence[int] | None,
+) -> tuple[Chosen, Event | None]:
+    """Decide in what precision a volume is computed.
+
+    Args:
+        precision: "fp32" (the network as it is), "bf16" (a bf16 copy; bf16 autocast around a function, which cannot
+            be copied) or "auto" (the rule of this file).
+        image: (B, C, *grid.padded).
+        grid: the windows.
+        network: module or function.
+        call: runs it on windows.
+        device: that the network is on.
+        regions: label values of sigmoid channels; None for classes.
+
+    Returns:
+        What to compute with, and the event to report where the labels were compared.
+    """
+    own = Chosen(network, network_dtype(network))
+    if precision == "fp32":
+        return own, None
+    if precision == "bf16":
+        if isinstance(network, nn.Module):
+            return Chosen(replica(network, dtype=torch.bfloat16), torch.bfloat16), None
+        return own._replace(autocast=True), None
+    work = [(item, start) for item in range(image.shape[0]) for start in grid.positions()]
+    if own.dtype != torch.float32 or len(work) < MIN_WINDOWS or not has_native_bf16(device):
+        return own, None
+    if not isinstance(network, nn.Module):
+        return own, None
+
+    def cut(index: int, dtype: torch.dtype) -> Tensor:
+        return gather(image, [work[index]], grid.roi, device, dtype)
+
+    def forward(module: nn.Module, index: int) -> Tensor:
+        window = cut(index, network_dtype(module))
+        return full_resolution(call(module, window), window)[0]
+
+    checked = most_contrast(lambda index: cut(index, torch.float32)[0], len(work))
+    half, said = bf16_or_reason(network, forward, checked, regions)
+    if half is None:
+        return own, Event("MS-M212", f"computed in fp32: {said}")
+    return Chosen(half, torch.bfloat16), Event("MS-M211", f"computed in bf16: {said}")
 
 
 def has_native_bf16(device: torch.device) -> bool:
@@ -118,7 +189,10 @@ def agreement(first: Tensor, second: Tensor, regions: Sequence[int] | None) -> A
 
 
 def bf16_or_reason(
-    network: object, forward: Callable[[object, int], Tensor], checked: Sequence[int], regions: Sequence[int] | None
+    network: nn.Module,
+    forward: Callable[[nn.Module, int], Tensor],
+    checked: Sequence[int],
+    regions: Sequence[int] | None,
 ) -> tuple[nn.Module | None, str]:
     """A bf16 copy of the network if its labels agree on the checked windows, and the finding in words.
 
@@ -129,7 +203,7 @@ def bf16_or_reason(
         regions: label values of sigmoid channels; None for classes.
     """
     try:
-        candidate = replica(network, dtype=torch.bfloat16)  # type: ignore[arg-type]
+        candidate = replica(network, dtype=torch.bfloat16)
         found = [agreement(forward(network, i), forward(candidate, i), regions) for i in checked]
     except (RuntimeError, TypeError, ValueError) as error:
         if is_out_of_memory(error):

@@ -22,27 +22,18 @@ from torch.nn.functional import pad
 
 from medseg.errors import MemoryLimitError, UsageError
 from medseg.inferers.batching import window_batch
-from medseg.inferers.body import body_box, grow_to_windows
+from medseg.inferers.body import what_to_segment
 from medseg.inferers.memory import Event, Placement, is_out_of_memory, next_placement
-from medseg.inferers.outputs import full_resolution
 from medseg.inferers.plan import Plan, plan_volume
-from medseg.inferers.precision import (
-    MIN_WINDOWS,
-    bf16_or_reason,
-    has_native_bf16,
-    most_contrast,
-    network_device,
-    network_dtype,
-    replica,
-)
+from medseg.inferers.precision import choose_precision, network_device, network_dtype, replica
 from medseg.inferers.sinks import OUTSIDE_LOGIT, LabelSink, LogitSink, RegionSink, Sink, check_classes
-from medseg.inferers.stream import gather, stream
-from medseg.inferers.windows import WindowGrid, window_grid
+from medseg.inferers.stream import stream
+from medseg.inferers.windows import WindowGrid, by, window_grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    _Call = Callable[[Callable[..., Any], Tensor], object]
+    from medseg.inferers.precision import Call
 
 
 class SlidingWindowInferer(Inferer):
@@ -125,7 +116,9 @@ class SlidingWindowInferer(Inferer):
         def call(module: Callable[..., Any], windows: Tensor) -> object:
             return module(windows, *args, **kwargs)
 
-        result = self._with_fallbacks(image, self._box(image), network, call)
+        box, event = what_to_segment(image, self.body_threshold, self.roi_size, self.overlap)
+        self.events += [event] if event else []
+        result = self._with_fallbacks(image, box, network, call)
         return MetaTensor(result).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else result
 
     def plan(
@@ -144,28 +137,7 @@ class SlidingWindowInferer(Inferer):
         batch = min(self._batch(grid, torch.float32, torch.device(device)), len(grid) * items)
         return plan_volume(grid, items, channels, classes, batch, labels=self.output == "labels")
 
-    def _box(self, image: Tensor) -> tuple[slice, ...]:
-        """The part of the image that is looked at: all of it, or the box of the body."""
-        shape = tuple(image.shape[2:])
-        whole = tuple(slice(0, n) for n in shape)
-        if self.body_threshold is None:
-            return whole
-        body = body_box(image, self.body_threshold)
-        if body is None:
-            said = f"no voxel is above body_threshold {self.body_threshold:g}: the whole image is segmented"
-            self.events.append(Event("MS-M222", said))
-            return whole
-        box = grow_to_windows(body, shape, self.roi_size, self.overlap)
-        cropped = tuple(s.stop - s.start for s in box)
-        if cropped != shape:
-            fewer, all_ = (len(window_grid(n, self.roi_size, self.overlap)) for n in (cropped, shape))
-            said = f"body box {_by(cropped)} of {_by(shape)} voxels: {fewer} windows instead of {all_}"
-            self.events.append(Event("MS-M221", said))
-        return box
-
-    def _with_fallbacks(
-        self, image: Tensor, box: tuple[slice, ...], network: Callable[..., Any], call: _Call
-    ) -> Tensor:
+    def _with_fallbacks(self, image: Tensor, box: tuple[slice, ...], network: Callable[..., Any], call: Call) -> Tensor:
         """Try the volume where the network is, then down the ladder of memory.py."""
         device = network_device(network, image.device)
         grid = window_grid([s.stop - s.start for s in box], self.roi_size, self.overlap)
@@ -195,14 +167,17 @@ class SlidingWindowInferer(Inferer):
         grid: WindowGrid,
         network: Callable[..., Any],
         placement: Placement,
-        call: _Call,
+        call: Call,
     ) -> Tensor:
         """One attempt at the whole volume."""
         padded = _padded(image[(slice(None), slice(None), *box)], grid)
         if isinstance(network, nn.Module) and network_device(network, placement.network) != placement.network:
             network = replica(network, device=placement.network)
-        chosen, dtype, autocast = self._in_precision(padded, grid, network, placement, call)
-        batch = min(placement.batch, self._batch(grid, dtype, placement.network))
+        chosen, event = choose_precision(
+            self.precision, padded, grid, network, call, device=placement.network, regions=self.regions
+        )
+        self.events += [event] if event else []
+        batch = min(placement.batch, self._batch(grid, chosen.dtype, placement.network))
         results: list[Tensor] = []
 
         def make_sink(classes: int) -> Sink:
@@ -210,8 +185,8 @@ class SlidingWindowInferer(Inferer):
             return self._sink(results[0], box, classes)
 
         def forward(windows: Tensor) -> object:
-            with torch.autocast(placement.network.type, torch.bfloat16) if autocast else nullcontext():
-                return call(chosen, windows)
+            with torch.autocast(placement.network.type, torch.bfloat16) if chosen.autocast else nullcontext():
+                return call(chosen.network, windows)
 
         stream(
             padded,
@@ -219,47 +194,12 @@ class SlidingWindowInferer(Inferer):
             grid,
             make_sink,
             placement=replace(placement, batch=batch),
-            dtype=dtype,
+            dtype=chosen.dtype,
             mode=self.mode,
-            double_lone=self.sw_batch_size == "auto" and isinstance(chosen, nn.Module) and not chosen.training,
+            double_lone=self.sw_batch_size == "auto" and chosen.treats_items_apart,
             progress=self.progress,
         )
         return results[0].to(image.device) if self.output == "labels" else results[0]
-
-    def _in_precision(
-        self, padded: Tensor, grid: WindowGrid, network: Callable[..., Any], placement: Placement, call: _Call
-    ) -> tuple[Callable[..., Any], torch.dtype, bool]:
-        """The network to run, the dtype of its windows, and whether to run it under bf16 autocast."""
-        own = network_dtype(network)
-        if self.precision == "fp32":
-            return network, own, False
-        if self.precision == "bf16":
-            if isinstance(network, nn.Module):
-                return replica(network, dtype=torch.bfloat16), torch.bfloat16, False
-            return network, own, True
-        windows = len(grid) * padded.shape[0]
-        if (
-            not isinstance(network, nn.Module)
-            or own != torch.float32
-            or windows < MIN_WINDOWS
-            or not has_native_bf16(placement.network)
-        ):
-            return network, own, False
-        work = [(item, start) for item in range(padded.shape[0]) for start in grid.positions()]
-
-        def window(index: int, dtype: torch.dtype) -> Tensor:
-            return gather(padded, [work[index]], grid.roi, placement.network, dtype)
-
-        def forward(module: nn.Module, index: int) -> Tensor:
-            cut = window(index, network_dtype(module))
-            return full_resolution(call(module, cut), cut)[0]
-
-        checked = most_contrast(lambda index: window(index, torch.float32)[0], windows)
-        half, said = bf16_or_reason(network, forward, checked, self.regions)
-        self.events.append(
-            Event("MS-M211", f"computed in bf16: {said}") if half else Event("MS-M212", f"computed in fp32: {said}")
-        )
-        return (network, own, False) if half is None else (half, torch.bfloat16, False)
 
     def _batch(self, grid: WindowGrid, dtype: torch.dtype, device: torch.device) -> int:
         return window_batch(grid.roi, dtype, device) if self.sw_batch_size == "auto" else int(self.sw_batch_size)
@@ -290,7 +230,7 @@ class SlidingWindowInferer(Inferer):
         slab = 4 * prod(grid.slab) / 2**20
         free = psutil.virtual_memory().available / 2**20
         what = (
-            f"out of memory also with one window of {_by(grid.roi)} voxels at a time on the CPU ({failure}); "
+            f"out of memory also with one window of {by(grid.roi)} voxels at a time on the CPU ({failure}); "
             f"blending takes {slab:.0f} MiB for each class, {free:.0f} MiB of memory are free"
         )
         mend = "close other programs or use a machine with more memory"
@@ -312,10 +252,6 @@ def _release() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _by(shape: Sequence[int]) -> str:
-    return " x ".join(str(n) for n in shape)
 
 
 def _one_of(name: str, value: Any, accepted: tuple[str, ...]) -> Any:

@@ -110,6 +110,11 @@ def windows_to_cover(extent: int, roi: int, interval: int) -> int:
     return 1 if extent <= roi else ceil((extent - roi) / interval) + 1
 
 
+def by(shape: Sequence[int]) -> str:
+    """A shape in words: 96 x 96 x 96."""
+    return " x ".join(str(n) for n in shape)
+
+
 def _axis_to_walk(padded: tuple[int, ...], roi: tuple[int, ...]) -> int:
     """The first axis, unless another keeps a clearly smaller slab open."""
     share = [r / n for n, r in zip(padded, roi, strict=True)]
