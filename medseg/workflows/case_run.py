@@ -1,0 +1,208 @@
+"""One case: a volume through the domain guard and the network, measured, recorded, and laid down as files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from medseg.bundle.domain import MARGINS, Violation, check_domain, check_result
+from medseg.errors import DomainError
+from medseg.labels import LabelTable
+from medseg.readers.options import ReadOptions
+from medseg.reports.preview import preview_png
+from medseg.workflows import record as records
+from medseg.workflows.layout import FILES, RECORD, SEGMENTATION
+from medseg.workflows.measure import COLUMNS, Measurement, measure
+from medseg.workflows.segment import segment
+from medseg.writers.atomic import sha256, write_bytes, write_json, write_text
+from medseg.writers.nifti import write_nifti
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from medseg.bundle.load import Bundle
+    from medseg.volume import Volume
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run was asked to do, apart from which cases.
+
+    Args:
+        device: where the network runs, such as 'cpu' or 'cuda:0'.
+        threads: CPU threads, None for torch's own choice.
+        deterministic: only algorithms that give the same bits again.
+        outside_domain: proceed where a scan lies outside the training data, and mark every output.
+        flat: label maps side by side in the output folder.
+        options: the readers' options.
+    """
+
+    device: str = "cpu"
+    threads: int | None = None
+    deterministic: bool = False
+    outside_domain: bool = False
+    flat: bool = False
+    options: ReadOptions = field(default_factory=ReadOptions)
+
+
+@dataclass(frozen=True, eq=False)
+class CaseResult:
+    """A segmented case, not yet on disk.
+
+    Args:
+        name: the case.
+        image: as read.
+        segmentation: (I, J, K) label map on the image's own grid, with its label table.
+        measurements: of every structure.
+        record: what record.json will hold, the hashes of the outputs apart.
+        outside_domain: what lies outside the training data.
+        notes: what the user should look at.
+        """
+
+    name: str
+    image: Volume
+    segmentation: Volume
+    measurements: tuple[Measurement, ...]
+    record: Mapping[str, Any]
+    outside_domain: tuple[Violation, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def guard(volume: Volume, bundle: Bundle, *, file: Path | None, allowed: bool) -> tuple[Violation, ...]:
+    """How a volume lies outside what the bundle was trained on.
+
+    Raises:
+        DomainError: it does, and that is not `allowed`; with the code of the first violation and all in words.
+    """
+    found = () if bundle.domain is None else tuple(check_domain(volume, bundle.domain))
+    if found and not allowed:
+        words = "; ".join(violation.message for violation in found)
+        raise DomainError(found[0].code, f"not what {bundle.name} was trained on: {words}", file=file, mend=found[0].mend)
+    return found
+
+
+def run_case(
+    name: str,
+    volume: Volume,
+    bundle: Bundle,
+    settings: Settings,
+    *,
+    roots: tuple[Path, ...] = (),
+    read_seconds: float = 0.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> CaseResult:
+    """Check, segment, measure and describe one volume.
+
+    Args:
+        name: of the case.
+        volume: as read, (I, J, K) or (C, I, J, K).
+        bundle: its network on `settings.device`.
+        settings: see `Settings`.
+        roots: the files or folders that the volume was read from.
+        read_seconds: how long reading took.
+        progress: called with (windows done, windows in all).
+
+    Raises:
+        DomainError: the volume lies outside what the bundle was trained on, and `outside_domain` is off.
+        BundleError, MemoryLimitError: see `segment`.
+    """
+    start = time.perf_counter()
+    outside = guard(volume, bundle, file=roots[0] if roots else None, allowed=settings.outside_domain)
+    made = segment(volume, bundle, device=settings.device, progress=progress)
+    domain = bundle.domain
+    widened = {n: (a / MARGINS.volume, b * MARGINS.volume) for n, (a, b) in domain.volume_ml.items()} if domain else {}
+    measurements = measure(made.labels, bundle.labels, range_ml=widened)
+    unlike = check_result({m.structure: m.volume_ml for m in measurements}, domain) if domain else []
+    notes = (
+        *(decision.message for decision in volume.source.decisions if decision.warning),
+        *(event.message for event in made.events if event.code.startswith("MS-M")),  # out-of-memory fallbacks
+        *(f"clean-up removed {ml:.3g} mL of {what}" for what, ml in made.cleaned_ml.items() if ml > 0),
+        *(violation.message for violation in unlike),
+    )
+    record = {
+        "schema": records.SCHEMA,
+        "notice": records.RESEARCH,
+        "case": name,
+        "status": "done",
+        "created": records.now(),
+        "versions": records.versions(),
+        "bundle": records.describe_bundle(bundle),
+        "input": records.describe_input(volume, roots),
+        "parameters": {
+            "threads": settings.threads,
+            "deterministic": settings.deterministic,
+            "outside_domain_allowed": settings.outside_domain,
+            "read": asdict(settings.options),
+        },
+        "inference": {
+            "device": settings.device,
+            **records.describe_inferer(bundle.inferer),
+            "network_shape": list(made.network_shape),
+            "events": [asdict(event) for event in made.events],
+        },
+        "outside_domain": [asdict(violation) for violation in outside],
+        "cleaned_ml": dict(made.cleaned_ml),
+        "measurements": [m.row(outside_domain=bool(outside)) for m in measurements],
+        "warnings": list(notes),
+        "seconds": {"read": read_seconds, **made.seconds, "total": read_seconds + time.perf_counter() - start},
+        "peak_memory_mb": records.peak_memory_mb(),
+    }
+    return CaseResult(name, volume, made.labels, measurements, record, outside, notes)
+
+
+def stage(result: CaseResult, work: Path) -> dict[str, Any]:
+    """Make every file of a case in `work`, each read again, the record last; returns the complete record.
+
+    Raises:
+        OSError, OutputError: the disk is full or fails; nothing has left `work` then.
+    """
+    start = time.perf_counter()
+    marked = bool(result.outside_domain)
+    table = result.segmentation.labels or LabelTable(())
+    write_nifti(
+        work / SEGMENTATION,
+        result.segmentation.array,
+        result.segmentation.affine,
+        labels=table,
+        description=records.OUTSIDE if marked else "medseg: research use only",
+    )
+    rows = [m.row(outside_domain=marked) for m in result.measurements]
+    write_text(work / "measurements.csv", csv_text(COLUMNS, rows))
+    write_json(
+        work / "measurements.json",
+        {
+            "case": result.name,
+            "notice": records.RESEARCH,
+            "outside_domain": [violation.message for violation in result.outside_domain],
+            "structures": [row | {"flags": list(m.flags)} for row, m in zip(rows, result.measurements, strict=True)],
+        },
+    )
+    write_bytes(work / "preview.png", picture(result, table))
+    seconds = {**result.record["seconds"], "write": time.perf_counter() - start}
+    record = {
+        **result.record,
+        "seconds": {key: round(value, 4) for key, value in seconds.items()},
+        "outputs": {file: sha256(work / file) for file in FILES},
+    }
+    write_json(work / RECORD, record)
+    return record
+
+
+def picture(result: CaseResult, table: LabelTable) -> bytes:
+    """The case's preview.png."""
+    legend = [f"{m.structure}  {m.volume_ml:.2f} mL" for m in result.measurements[: len(table)]]
+    warning = records.OUTSIDE if result.outside_domain else ""
+    return preview_png(result.image, result.segmentation, table, title=result.name, warning=warning, legend=legend)
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """Rows as CSV, in the columns' order."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,117 @@
+"""Where the results of a case stand, and how they get there all at once.
+
+Every file is made in the run's work folder on the same disk; when all are complete the record goes to its place
+first, with the hash of every other file, and the others follow by rename. So a segmentation never stands without
+a record that knows its hash, and one whose hash differs was changed by somebody else.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from medseg.errors import MedsegError
+from medseg.readers.nifti import read_nifti
+from medseg.readers.options import ReadOptions
+from medseg.workflows.record import read_record
+from medseg.writers.atomic import sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SEGMENTATION = "segmentation.nii.gz"
+RECORD = "record.json"
+FILES = (SEGMENTATION, "measurements.csv", "measurements.json", "preview.png")
+SUMMARY, FAILURES = "summary.csv", "failures.csv"
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """The places of one case's files.
+
+    Args:
+        out: the output folder of the run.
+        name: the case.
+        flat: OUT/case.nii.gz with the rest under OUT/details/case, instead of one folder a case.
+    """
+
+    out: Path
+    name: str
+    flat: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the case's details."""
+        return self.out / "details" / self.name if self.flat else self.out / self.name
+
+    def path(self, file: str) -> Path:
+        """Where `file`, one of `FILES` or `RECORD`, stands."""
+        return self.out / f"{self.name}.nii.gz" if self.flat and file == SEGMENTATION else self.folder / file
+
+    @property
+    def segmentation(self) -> Path:
+        """The label map."""
+        return self.path(SEGMENTATION)
+
+    @property
+    def record(self) -> Path:
+        """The record."""
+        return self.path(RECORD)
+
+    def altered(self, hashes: Mapping[str, str]) -> list[str]:
+        """Files that exist although `hashes` (file -> sha256) does not know them as they are."""
+        return [f for f in FILES if self.path(f).is_file() and sha256(self.path(f)) != hashes.get(f)]
+
+    def missing(self, hashes: Mapping[str, str]) -> list[str]:
+        """Files of `hashes` that do not exist."""
+        return [f for f in hashes if not self.path(f).is_file()]
+
+    def publish(self, work: Path) -> list[Path]:
+        """Move a case, complete in the `work` folder, to its place; returns where foreign files were set aside.
+
+        What medseg itself wrote there before goes first, so that no old file ever stands beside the new record.
+        """
+        old = read_record(self.record)
+        altered = self.altered({} if old is None else old.get("outputs", {}))
+        aside = [self.set_aside(file) for file in altered if file != SEGMENTATION or is_readable(self.segmentation)]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for file in FILES:
+            self.path(file).unlink(missing_ok=True)
+        for file in (RECORD, *FILES):
+            replace(work / file, self.path(file))
+        return aside
+
+    def set_aside(self, file: str) -> Path:
+        """Rename `file`, which somebody else made or changed, so that a new one can take its name."""
+        path = self.path(file)
+        stem, dot, suffix = path.name.partition(".")
+        number = 1
+        while (kept := path.with_name(f"{stem}.kept-{number}{dot}{suffix}")).exists():
+            number += 1
+        replace(path, kept)
+        return kept
+
+
+def is_readable(path: Path) -> bool:
+    """Whether a NIfTI file can be read to its last byte."""
+    try:
+        read_nifti(path, ReadOptions())
+    except MedsegError:
+        return False
+    return True
+
+
+def replace(source: Path, target: Path, *, tries: int = 20) -> None:
+    """os.replace, patient with Windows, where a virus scanner or viewer may hold the target for a moment."""
+    for attempt in range(tries):
+        try:
+            os.replace(source, target)
+        except PermissionError:
+            if os.name != "nt" or attempt == tries - 1:
+                raise
+            time.sleep(0.05 * (attempt + 1))
+        else:
+            return

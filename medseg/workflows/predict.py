@@ -1,0 +1,267 @@
+"""`medseg predict`: a file, a folder or a list of cases in, one folder a case out.
+
+One bad case never stops the others; nothing is half written; the same folder can be resumed at any time. While a
+case is segmented the next one is read.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medseg.bundle.load import Bundle, load_bundle
+from medseg.errors import InputError, MedsegError, UsageError
+from medseg.readers.cases import find_cases, load_case
+from medseg.readers.options import ReadOptions
+from medseg.workflows.case_run import CaseResult, Settings, run_case, stage
+from medseg.workflows.compute import computing, resolve_device
+from medseg.workflows.layout import CaseFiles
+from medseg.workflows.lock import output_lock
+from medseg.workflows.measure import Measurement, measure
+from medseg.workflows.outcome import CaseReport, Failure, PredictReport
+from medseg.workflows.plan import plan_cases
+from medseg.workflows.reporter import Reporter
+from medseg.workflows.resume import Found, find, open_folder, run_settings
+from medseg.workflows.summary import write_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from os import PathLike
+
+    from medseg.readers.cases import Case
+    from medseg.volume import Volume
+
+
+def predict(
+    input: str | PathLike[str],  # noqa: A002  the command's own word
+    bundle: str | PathLike[str] | Bundle,
+    out: str | PathLike[str],
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    options: ReadOptions | None = None,
+    outside_domain: bool = False,
+    flat: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    strict: bool = False,
+    deterministic: bool = False,
+    progress: Reporter | None = None,
+) -> PredictReport:
+    """Segment every case of `input` into `out`.
+
+    Args:
+        input: a file, a DICOM folder, a folder of cases, an MSD dataset.json, an nnU-Net imagesTr, or a list.
+        bundle: a folder, a shipped name, or one that is loaded.
+        out: one folder a case is made in it, and summary.csv, failures.csv and record.json.
+        device: 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'.
+        threads: CPU threads, None for torch's own choice.
+        options: the readers' options.
+        outside_domain: segment scans unlike the training data too, and mark every output of them.
+        flat: label maps side by side as OUT/case.nii.gz, the rest under OUT/details.
+        resume: do what is missing; finished cases stay, and so do segmentations edited by hand.
+        overwrite: do all again; a file that medseg did not write as it stands is set aside, not deleted.
+        dry_run: plan only; nothing is written.
+        strict: refuse where a reader would choose and record a warning.
+        deterministic: only algorithms that give the same bits again.
+        progress: hears what happens.
+
+    Returns:
+        What became of each case, and the exit code.
+
+    Raises:
+        BundleError: the bundle is refused or has no weights.
+        OutputError: MS-O301 to MS-O305, the folder is in use or must not be written.
+        UsageError: MS-U301 unknown device or MS-U302 options that contradict each other; MS-O306 `out` lies inside
+            the folder that is read.
+        InputError: no case was found; MS-O307 two cases would write one output.
+        KeyboardInterrupt: passed on; what is finished is kept and listed.
+    """
+    if resume and overwrite:
+        what = "--resume keeps what is there and --overwrite replaces it"
+        raise UsageError("MS-U302", what, mend="give one of the two")
+    source, target, hear = Path(input), Path(out), progress or Reporter()
+    options = options or ReadOptions()
+    if strict and not options.strict:
+        options = ReadOptions(**{**asdict(options), "strict": True})
+    settings = Settings(resolve_device(device), threads, deterministic, outside_domain, flat, options)
+    if not isinstance(bundle, Bundle):
+        bundle = load_bundle(bundle, device=settings.device)
+    cases = _cases(source, target, bundle, options)
+    with computing(threads=threads, deterministic=deterministic), hear:
+        hear.plan(_plan_line(cases, bundle, settings))
+        if dry_run:
+            report = PredictReport(target, plan=plan_cases(cases, bundle, settings, target))
+        else:
+            with output_lock(target) as work:
+                run = _Run(cases, bundle, settings, target, work, hear)
+                open_folder(target, run.fixed, resume=resume, overwrite=overwrite)
+                report = run.all(resume=resume)
+        hear.finish(report)
+    return report
+
+
+class _Run:
+    """One run over its cases: what they share, and what became of them so far."""
+
+    def __init__(
+        self, cases: Sequence[Case], bundle: Bundle, settings: Settings, out: Path, work: Path, hear: Reporter
+    ) -> None:
+        self.cases, self.bundle, self.settings = cases, bundle, settings
+        self.out, self.work, self.hear = out, work, hear
+        self.fixed = run_settings(bundle, settings.options, flat=settings.flat)
+        self.reports: list[CaseReport] = []
+
+    def all(self, *, resume: bool) -> PredictReport:
+        """Do every case; what is done when the user interrupts is listed too."""
+        self._write("running")
+        state = "interrupted"
+        try:
+            found = {case.name: self._find(case) for case in self.cases} if resume else {}
+            waiting = [case for case in self.cases if found.get(case.name, _NEW).state in ("new", "redo")]
+            volumes = _read_ahead(waiting, self.bundle.channels)
+            for number, case in enumerate(self.cases, 1):
+                self.hear.case(case.name, number, len(self.cases))
+                there = found.get(case.name, _NEW)
+                if there.state in ("new", "redo"):
+                    report = self._do(case, there, volumes)
+                else:
+                    report = self._leave(case, there)
+                self.reports.append(report)
+                self.hear.done(report)
+            state = "done"
+        finally:
+            self._write(state)
+        return PredictReport(self.out, tuple(self.reports))
+
+    def _files(self, case: Case) -> CaseFiles:
+        return CaseFiles(self.out, case.name, self.settings.flat)
+
+    def _find(self, case: Case) -> Found:
+        return find(self._files(case), self.fixed, tuple(case.images))
+
+    def _do(self, case: Case, there: Found, volumes: Iterator[_Read]) -> CaseReport:
+        start = time.perf_counter()
+        try:
+            read = next(volumes)
+            if isinstance(read.volume, Exception):
+                raise read.volume
+            self.hear.stage("segmenting")
+            result = run_case(
+                case.name,
+                read.volume,
+                self.bundle,
+                self.settings,
+                roots=tuple(case.images),
+                read_seconds=read.seconds,
+                progress=self.hear.windows,
+            )
+            self.hear.stage("writing")
+            stage(result, self.work)
+            aside = self._files(case).publish(self.work)
+        except Exception as error:  # noqa: BLE001  whatever one case brings, the others are done
+            failure = Failure.of(case.name, error, case.images[0])
+            return CaseReport(case.name, "failed", failure=failure, seconds=time.perf_counter() - start)
+        notes = [*([there.why] if there.why else []), *result.notes, *(f"kept as {path.name}" for path in aside)]
+        return self._report(case, "done", result, notes, time.perf_counter() - start)
+
+    def _report(
+        self, case: Case, status: str, result: CaseResult, notes: Sequence[str], seconds: float
+    ) -> CaseReport:
+        return CaseReport(
+            case.name,
+            status,
+            self._files(case).folder,
+            result.measurements,
+            notes=tuple(notes),
+            outside_domain=tuple(violation.message for violation in result.outside_domain),
+            seconds=seconds,
+        )
+
+    def _leave(self, case: Case, there: Found) -> CaseReport:
+        """The report of a case that stays as it is: from its record, or measured when somebody edited it."""
+        record = there.record or {}
+        outside = tuple(str(row["message"]) for row in record.get("outside_domain", ()))
+        if there.edited is not None:
+            rows = tuple(_flag(m, there.why) for m in measure(there.edited, self.bundle.labels))
+        else:
+            rows = tuple(Measurement.from_row(row) for row in record.get("measurements", ()))
+        status = "kept" if there.state == "kept" else "finished before"
+        notes = (there.why,) if there.why else ()
+        return CaseReport(case.name, status, self._files(case).folder, rows, notes=notes, outside_domain=outside)
+
+    def _write(self, state: str) -> None:
+        write_run(self.out, self.reports, self.fixed, self.settings, state)
+
+
+class _Read:
+    """A case that was read, or the error that reading it raised."""
+
+    def __init__(self, case: Case, channels: tuple[str, ...]) -> None:
+        start = time.perf_counter()
+        self.volume: Volume | Exception
+        try:
+            self.volume = load_case(case, channels)
+        except Exception as error:  # noqa: BLE001  raised again where the case is done
+            self.volume = error
+        self.seconds = time.perf_counter() - start
+
+
+_NEW = Found("new")
+
+
+def _read_ahead(cases: Sequence[Case], channels: tuple[str, ...]) -> Iterator[_Read]:
+    """Read each case, one ahead of the one in use, in a thread of its own."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="medseg-read") as pool:
+        waiting = [pool.submit(_Read, case, channels) for case in cases[:1]]
+        for following in (*cases[1:], None):
+            ready = waiting.pop().result()
+            if following is not None:
+                waiting.append(pool.submit(_Read, following, channels))
+            yield ready
+            del ready
+
+
+def _cases(source: Path, out: Path, bundle: Bundle, options: ReadOptions) -> list[Case]:
+    if source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
+        raise UsageError(
+            "MS-O306",
+            "the output folder lies inside the folder that is read, so results would become input",
+            file=out,
+            mend="name a folder beside the input with -o",
+        )
+    cases = find_cases(source, channels=bundle.channels, options=options)
+    seen: dict[str, Case] = {}
+    for case in cases:
+        twin = seen.setdefault(case.name.casefold(), case)  # Windows and macOS do not tell A from a
+        if twin is not case:
+            raise InputError(
+                "MS-O307",
+                f"{twin.images[0]} and {case.images[0]} would both write the case {case.name!r}",
+                file=source,
+                mend="rename one of them, or give the cases names in a CSV list",
+            )
+    return cases
+
+
+def _plan_line(cases: Sequence[Case], bundle: Bundle, settings: Settings) -> str:
+    roi = getattr(bundle.inferer, "roi_size", None)
+    window = "" if roi is None else f" | windows of {'x'.join(str(n) for n in _triple(roi))}"
+    threads = "" if settings.threads is None else f", {settings.threads} threads"
+    count = f"{len(cases)} case{'s' if len(cases) != 1 else ''}"
+    return f"{count} | {bundle.name} {bundle.version} | {settings.device}{threads}{window}"
+
+
+def _triple(roi: Any) -> tuple[Any, ...]:
+    return tuple(roi) if isinstance(roi, list | tuple) else (roi,) * 3
+
+
+def _flag(measurement: Measurement, why: str) -> Measurement:
+    flags = (*measurement.flags, why)
+    return Measurement(
+        measurement.structure, measurement.value, measurement.voxels, measurement.volume_ml, flags
+    )

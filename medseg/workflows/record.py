@@ -1,0 +1,136 @@
+"""record.json: everything needed to trust a result and to make it again, and no patient data.
+
+Hashes, geometry and decisions of the input stand in it; names, dates, UIDs and free text of DICOM tags do not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import medseg
+from medseg.writers.atomic import sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from medseg.volume import Volume
+
+SCHEMA = "medseg-record/1"
+RESEARCH = "research use only; not a medical device"
+OUTSIDE = "OUTSIDE TRAINING DOMAIN"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed the result."""
+    found = {"medseg": medseg.__version__, "python": platform.python_version()}
+    for package in ("torch", "monai", "numpy", "nibabel", "pydicom"):
+        found[package] = metadata.version(package)
+    return found
+
+
+def describe_bundle(bundle: Any) -> dict[str, Any]:
+    """Name, version and the hash of every file that makes up a bundle."""
+    return {"name": bundle.name, "version": bundle.version, "sha256": dict(sorted(bundle.hashes.items()))}
+
+
+def describe_input(volume: Volume, roots: Iterable[Path] = ()) -> dict[str, Any]:
+    """What was read: files with hashes, place in space, and what the reader decided.
+
+    Args:
+        volume: as read.
+        roots: the files or folders of the case, in the order of its channels.
+    """
+    source, grid = volume.source, volume.grid
+    roots = tuple(roots)
+    return {
+        "paths": [path.as_posix() for path in roots],
+        "files": hash_files(roots, source.files),
+        "format": source.format,
+        "modality": source.modality,
+        "series_number": source.series_number,
+        "channels": list(source.channels),
+        "shape": list(volume.array.shape),
+        "spacing_mm": [round(s, 6) for s in grid.spacing_mm],
+        "affine_ras": grid.affine.tolist(),
+        "orientation": grid.axcodes,
+        "decisions": [asdict(decision) for decision in source.decisions],
+    }
+
+
+def describe_inferer(inferer: Any) -> dict[str, Any]:
+    """Class and settings of an inferer, medseg's or MONAI's."""
+    settings = ("roi_size", "overlap", "mode", "sw_batch_size", "precision", "output", "body_threshold")
+    found = {name: getattr(inferer, name) for name in settings if hasattr(inferer, name)}
+    plain = {k: list(v) if isinstance(v, tuple | list) else v for k, v in found.items()}
+    kind = type(inferer)
+    return {
+        "inferer": f"{kind.__module__}.{kind.__qualname__}",
+        **{k: v if isinstance(v, int | float | str | list | None) else str(v) for k, v in plain.items()},
+    }
+
+
+def hash_files(roots: tuple[Path, ...], files: Iterable[Path]) -> list[dict[str, Any]]:
+    """Every file's size, sha256, and name relative to the folder that its root is or lies in."""
+    rows = []
+    for file in files:
+        index = next((n for n, root in enumerate(roots) if file == root or root in file.parents), 0)
+        name = os.path.relpath(file, _base(roots[index])) if roots else file.name
+        rows.append(
+            {
+                "root": index,
+                "name": name.replace(os.sep, "/"),
+                "bytes": file.stat().st_size,
+                "sha256": sha256(file),
+            }
+        )
+    return rows
+
+
+def changed_input(roots: tuple[Path, ...], rows: Iterable[Mapping[str, Any]]) -> str | None:
+    """The first file of a record that is gone or differs now, None when all are as they were."""
+    for row in rows:
+        name = str(row["name"])
+        if row["root"] >= len(roots):
+            return name
+        file = _base(roots[row["root"]]) / name
+        if not file.is_file() or file.stat().st_size != row["bytes"] or sha256(file) != row["sha256"]:
+            return name
+    return None
+
+
+def _base(root: Path) -> Path:
+    return root if root.is_dir() else root.parent
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A record, or None when there is none that can be read."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
+
+
+def now() -> str:
+    """This moment, UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def peak_memory_mb() -> float:
+    """The most memory this process has held so far, MB."""
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / 1e6
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3

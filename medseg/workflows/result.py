@@ -1,0 +1,150 @@
+"""`medseg.predict`: one case in Python, without files unless asked for.
+
+    result = medseg.predict("scan/", "hippocampus_mri_segmentation")
+    result.segmentation.array, result.segmentation.affine
+    for m in result.measurements: print(m.structure, m.volume_ml)
+    result.save("out/case1")
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medseg.bundle.load import Bundle, load_bundle
+from medseg.errors import InputError, UsageError
+from medseg.readers.cases import find_cases, load_case
+from medseg.readers.options import ReadOptions
+from medseg.volume import Volume
+from medseg.workflows.case_run import CaseResult, Settings, run_case, stage
+from medseg.workflows.compute import computing, resolve_device
+from medseg.workflows.layout import CaseFiles
+from medseg.workflows.lock import output_lock
+from medseg.workflows.resume import open_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from os import PathLike
+
+    from medseg.workflows.measure import Measurement
+
+
+class Result:
+    """A segmented case.
+
+    Attributes:
+        segmentation: label map (I, J, K) on the image's own grid, with `labels` saying what its values mean.
+        measurements: voxels, mL and flags of every structure.
+        record: versions, hashes, parameters, decisions and timings.
+        outside_domain: what lies outside the bundle's training data, in words; () when nothing does.
+        warnings: what deserves a second look.
+    """
+
+    def __init__(self, case: CaseResult) -> None:
+        self._case = case
+        self.name: str = case.name
+        self.image: Volume = case.image
+        self.segmentation: Volume = case.segmentation
+        self.measurements: tuple[Measurement, ...] = case.measurements
+        self.record: Mapping[str, Any] = case.record
+        self.outside_domain: tuple[str, ...] = tuple(violation.message for violation in case.outside_domain)
+        self.warnings: tuple[str, ...] = case.notes
+
+    def save(self, folder: str | PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the case's files into `folder`, as `medseg predict` does; returns it.
+
+        Raises:
+            OutputError: MS-O301 the folder is in use, MS-O303 it is not empty and `overwrite` is off.
+        """
+        place = Path(folder).absolute()
+        with output_lock(place) as work:
+            open_folder(place, {}, resume=False, overwrite=overwrite)
+            self.record = stage(self._case, work)
+            CaseFiles(place.parent, place.name).publish(work)
+        return place
+
+    def table(self) -> list[dict[str, object]]:
+        """The measurements as rows, for `pandas.DataFrame(result.table())`."""
+        return [m.row(outside_domain=bool(self.outside_domain)) for m in self.measurements]
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{m.structure} {m.volume_ml:.2f} mL" for m in self.measurements)
+        return f"Result({self.name!r}: {found}{' | OUTSIDE TRAINING DOMAIN' if self.outside_domain else ''})"
+
+
+def predict(
+    source: str | PathLike[str] | np.ndarray | Volume,
+    bundle: str | PathLike[str] | Bundle,
+    *,
+    affine: np.ndarray | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    outside_domain: bool = False,
+    deterministic: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    name: str | None = None,
+    **options: Any,
+) -> Result:
+    """Segment one case.
+
+    Args:
+        source: a file or folder that holds exactly one case, a volume, or an array (I, J, K) or (C, I, J, K).
+        bundle: a folder, a shipped name, or one that is loaded.
+        affine: (4, 4) voxel index -> RAS mm; needed with an array, and only with an array.
+        device: 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'.
+        threads: CPU threads, None for torch's own choice.
+        outside_domain: segment a scan unlike the training data too, and mark the result.
+        deterministic: only algorithms that give the same bits again.
+        progress: called with (windows done, windows in all).
+        name: of the case; its file or folder name by default.
+        options: fields of `medseg.readers.options.ReadOptions`, such as `series="3"`.
+
+    Raises:
+        UsageError: MS-U304 an array without an affine, or an affine without an array.
+        InputError: the source cannot be read; MS-O308 it holds several cases.
+        DomainError: it lies outside what the bundle was trained on.
+        BundleError: the bundle is refused, has no weights, or does not give a label map.
+        MemoryLimitError: it does not fit into memory.
+    """
+    if isinstance(source, np.ndarray) != (affine is not None):
+        raise UsageError(
+            "MS-U304",
+            "an array has no place in space without an affine" if affine is None else "only an array takes an affine",
+            mend="pass affine=, a 4x4 matrix from voxel index to RAS mm, with an array and with nothing else",
+        )
+    settings = Settings(resolve_device(device), threads, deterministic, outside_domain, options=ReadOptions(**options))
+    if not isinstance(bundle, Bundle):
+        bundle = load_bundle(bundle, device=settings.device)
+    start = time.perf_counter()
+    found, volume, roots = _one(source, affine, bundle, settings.options)
+    seconds = time.perf_counter() - start
+    with computing(threads=threads, deterministic=deterministic):
+        return Result(
+            run_case(
+                name or found, volume, bundle, settings, roots=roots, read_seconds=seconds, progress=progress
+            )
+        )
+
+
+def _one(
+    source: str | PathLike[str] | np.ndarray | Volume, affine: np.ndarray | None, bundle: Bundle, options: ReadOptions
+) -> tuple[str, Volume, tuple[Path, ...]]:
+    """Name, volume and files of the one case that `source` is."""
+    if isinstance(source, Volume):
+        return "case", source, ()
+    if isinstance(source, np.ndarray):
+        assert affine is not None  # noqa: S101  checked by the caller
+        return "case", Volume(source, np.asarray(affine, np.float64)), ()
+    cases = find_cases(Path(source), channels=bundle.channels, options=options)
+    if len(cases) != 1:
+        names = ", ".join(case.name for case in cases[:5]) + (", ..." if len(cases) > 5 else "")
+        raise InputError(
+            "MS-O308",
+            f"there are {len(cases)} cases here ({names}), medseg.predict takes one",
+            file=str(source),
+            mend="pass one of them, or use `medseg predict` for a folder of cases",
+        )
+    return cases[0].name, load_case(cases[0], bundle.channels), tuple(cases[0].images)

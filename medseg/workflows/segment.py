@@ -1,0 +1,204 @@
+"""From a volume to its label map: the one path that the command, the Python API and the demo share.
+
+It is the bundle's own pipeline with medseg's reader before it and medseg's writer behind it: preprocessing
+without LoadImaged, the inferer, postprocessing without SaveImaged, in the order and with the collation of
+MONAI's SupervisedEvaluator, so that `python -m monai.bundle run` gives identical labels.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from monai.data.utils import decollate_batch, list_data_collate
+
+from medseg.errors import BundleError, MedsegError, MemoryLimitError
+from medseg.geometry import Grid, corner_distance_mm, same_space
+from medseg.inferers.memory import is_out_of_memory
+from medseg.inferers.sliding import SlidingWindowInferer
+from medseg.transforms.reader import to_metatensor
+from medseg.volume import Source, Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from medseg.bundle.load import Bundle
+    from medseg.inferers.memory import Event
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """A label map and how it was made.
+
+    Args:
+        labels: (I, J, K) uint8 or uint16 on exactly the input's grid.
+        events: what the inferer decided: precision, body box, out-of-memory fallbacks.
+        cleaned_ml: volume that the bundle's clean-up removed, mL by structure value.
+        network_shape: spatial shape that the network saw.
+        seconds: 'preprocess', 'infer', 'restore'.
+    """
+
+    labels: Volume
+    events: tuple[Event, ...] = ()
+    cleaned_ml: Mapping[str, float] = field(default_factory=dict)
+    network_shape: tuple[int, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def segment(
+    volume: Volume,
+    bundle: Bundle,
+    *,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> Segmented:
+    """Segment one volume with a bundle.
+
+    Args:
+        volume: (I, J, K) or (C, I, J, K), as read; its axes in any order.
+        bundle: loaded, its network on `device`.
+        device: where the network runs.
+        progress: called with (windows done, windows in all), where the bundle's inferer can tell.
+
+    Raises:
+        BundleError: MS-O320 the bundle's output is no label map; MS-O321 it does not lie on the input's grid;
+            MS-O322 its preprocessing or postprocessing fails.
+        MemoryLimitError: MS-M310 it does not fit into memory; the inferer's own after its fallbacks.
+    """
+    clock = _Clock()
+    with torch.no_grad(), _memory_guard():
+        with clock.over("preprocess"), _blame(bundle, "preprocessing"):
+            batch: Any = list_data_collate([bundle.preprocessing({"image": to_metatensor(volume)})])
+        image = batch["image"].to(device)
+        with clock.over("infer"), _told(bundle.inferer, progress):
+            prediction = bundle.inferer(image, bundle.network)
+        with clock.over("restore"), _blame(bundle, "postprocessing"):
+            item = decollate_batch({**batch, "image": image, "pred": prediction})[0]
+            result = bundle.postprocessing(item)["pred"]
+    return Segmented(
+        labels=_label_map(result, volume, bundle),
+        events=tuple(getattr(bundle.inferer, "events", ())),
+        cleaned_ml=_cleaned(result, bundle),
+        network_shape=tuple(image.shape[2:]),
+        seconds=clock.seconds,
+    )
+
+
+def _label_map(result: Any, volume: Volume, bundle: Bundle) -> Volume:
+    """The output as integers on the input's grid, or a BundleError that says what is wrong with it."""
+    array = np.asarray(result.cpu() if isinstance(result, torch.Tensor) else result)
+    if array.ndim != 4 or array.shape[0] != 1:
+        raise BundleError(
+            "MS-O320",
+            f"the postprocessing gives an array of shape {array.shape}, a label map is (1, I, J, K)",
+            file=bundle.root,
+            mend="end the bundle's postprocessing with one label map: AsDiscreted(keys='pred', argmax=True), "
+            "or medseg.transforms.RestoreGridd",
+        )
+    array = array[0]
+    affine = np.asarray(result.affine if hasattr(result, "affine") else volume.affine, dtype=np.float64)
+    _check_grid(array.shape, affine, volume, bundle)
+    if array.dtype.kind not in "ub":
+        whole = np.rint(array)
+        if not np.array_equal(whole, array) or whole.min(initial=0) < 0 or whole.max(initial=0) > 65535:
+            raise BundleError(
+                "MS-O320",
+                f"the postprocessing gives values from {array.min():g} to {array.max():g}, a label map has whole "
+                "numbers from 0 to 65535",
+                file=bundle.root,
+                mend="end the bundle's postprocessing with AsDiscreted(keys='pred', argmax=True)",
+            )
+        array = whole
+    small = array.max(initial=0) <= 255
+    array = np.ascontiguousarray(array, dtype=np.uint8 if small else np.uint16)
+    return Volume(array, volume.affine, Source(format="array"), bundle.labels)
+
+
+def _check_grid(shape: tuple[int, ...], affine: np.ndarray, volume: Volume, bundle: Bundle) -> None:
+    if shape != volume.grid.shape:
+        found = f"shape {shape}, the input has {volume.grid.shape}"
+    else:
+        grid = Grid(volume.grid.shape, affine)
+        if same_space(grid, volume.grid):
+            return
+        found = f"corners up to {corner_distance_mm(grid, volume.grid):.3g} mm away from the input's"
+    raise BundleError(
+        "MS-O321",
+        f"the postprocessing does not bring the result back onto the input's grid: {found}",
+        file=bundle.root,
+        mend="put medseg.transforms.RestoreGridd (or Invertd with nearest_interp and the preprocessing's transforms) "
+        "into the bundle's postprocessing",
+    )
+
+
+def _cleaned(result: Any, bundle: Bundle) -> dict[str, float]:
+    """Removed volume by structure name, from what CleanComponentsd noted."""
+    found = getattr(result, "meta", {}).get("cleaned_ml") or {}
+    names = {} if bundle.labels is None else bundle.labels.by_value
+    return {
+        names[int(v)].name if int(v) in names else f"label {int(v)}": float(ml) for v, ml in dict(found).items()
+    }
+
+
+@contextmanager
+def _told(inferer: Any, progress: Callable[[int, int], None] | None) -> Iterator[None]:
+    """Let medseg's inferer report its windows; MONAI's own cannot (its `progress` is a bar on the screen)."""
+    if progress is None or not isinstance(inferer, SlidingWindowInferer):
+        yield
+        return
+    before = inferer.progress
+    inferer.progress = progress
+    try:
+        yield
+    finally:
+        inferer.progress = before
+
+
+@contextmanager
+def _memory_guard() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryLimitError(
+            "MS-M310",
+            "there was not enough memory to segment this volume",
+            mend="close other programs, crop the image, or run with --device cpu where there is more memory",
+        ) from error
+
+
+@contextmanager
+def _blame(bundle: Bundle, part: str) -> Iterator[None]:
+    """Say that a foreign bundle's own transform failed, and which."""
+    try:
+        yield
+    except RuntimeError as error:
+        # MONAI wraps what a transform raises: "applying transform <...>" from the real error.
+        if "applying transform" not in str(error) or error.__cause__ is None:
+            raise
+        cause = error.__cause__
+        if isinstance(cause, MedsegError) or is_out_of_memory(cause):
+            raise cause from error
+        transform = str(error).split("applying transform", 1)[1].strip().split(" object at")[0].lstrip("<")
+        raise BundleError(
+            "MS-O322",
+            f"the {part} cannot handle this volume: {type(cause).__name__} in {transform}",
+            file=bundle.root,
+            mend="run `medseg bundle check` on the bundle, and `medseg inspect` on the scan: they must fit together",
+        ) from error
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def over(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[part] = round(time.perf_counter() - start, 4)
