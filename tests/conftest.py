@@ -34,3 +34,28 @@ def data():
         return folder
 
     return find
+
+
+@pytest.fixture(autouse=True)
+def _needs_gpu(request):
+    """A test marked `gpu` is skipped where there is none."""
+    if request.node.get_closest_marker("gpu") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("gpu: none on this machine")
+
+
+def pytest_sessionfinish(session):
+    """In CI (CI=true) nothing is skipped in silence: only a missing GPU excuses a test."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or os.environ.get("CI", "").lower() not in ("1", "true"):
+        return
+    reasons = [str(r.longrepr[-1]) for r in reporter.stats.get("skipped", []) if isinstance(r.longrepr, tuple)]
+    unexcused = [reason for reason in reasons if "gpu" not in reason.lower()]
+    if unexcused:
+        reporter.ensure_newline()
+        reporter.write_line(
+            f"CI: {len(unexcused)} skipped tests without a GPU for a reason count as a failure", red=True
+        )
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED

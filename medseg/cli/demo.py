@@ -1,0 +1,17 @@
+"""`medseg demo`: the main job, offline, on real anatomy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for the results.")] = Path("demo_out"),
+) -> None:
+    """Segment both hippocampi of the MNI152 brain template with the shipped bundle, without a network connection."""
+    from medseg.workflows.demo import run_demo
+
+    run_demo(out)

@@ -1,0 +1,73 @@
+"""`medseg predict INPUT -o OUT -b BUNDLE`: scans in, label maps out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.cli import options
+from medseg.cli.console import show_json, stderr
+
+
+def predict(
+    input: options.Input,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="OUT", show_default=False, help="Folder for the results.")
+    ],
+    bundle: Annotated[
+        str,
+        typer.Option(
+            "-b", "--bundle", metavar="BUNDLE", show_default=False, help="A shipped name or a bundle's folder."
+        ),
+    ],
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")] = "auto",
+    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads; all of them without it.")] = None,
+    series: options.Series = None,
+    assume_orientation: options.AssumeOrientation = None,
+    allow_gaps: options.AllowGaps = False,
+    nonfinite: options.Nonfinite = "refuse",
+    outside_domain: Annotated[
+        bool, typer.Option("--outside-domain", help="Segment scans unlike the training data too, and mark the outputs.")
+    ] = False,
+    flat: Annotated[bool, typer.Option("--flat", help="Label maps side by side as OUT/case.nii.gz.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Do what is missing; edited segmentations stay as they are.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Do all again in a folder that holds results.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print plan, memory and time; write nothing.")] = False,
+    strict: options.Strict = False,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Only algorithms that give the same bits again; slower.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Segment every case of INPUT with a bundle, on each scan's own grid.
+
+    One folder a case with the label map, its volumes and a record; one bad case never stops the others.
+    """
+    reading = options.read_options(series, assume_orientation, allow_gaps, nonfinite, strict)
+    from medseg.workflows.predict import predict as run
+    from medseg.workflows.reporter import ConsoleReporter
+
+    report = run(
+        input,
+        bundle,
+        out,
+        device=device,
+        threads=threads,
+        options=reading,
+        outside_domain=outside_domain,
+        flat=flat,
+        resume=resume,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        deterministic=deterministic,
+        progress=ConsoleReporter(stderr()),
+    )
+    if json:
+        show_json(report.to_json())
+    raise typer.Exit(report.exit_code)
