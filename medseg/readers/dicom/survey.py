@@ -1,0 +1,87 @@
+"""One `Finding` for each DICOM volume of a folder, and one for everything that is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medseg.geometry import Grid
+from medseg.readers.dicom.series import Series, scan
+from medseg.readers.finding import Finding
+from medseg.readers.options import ReadOptions
+
+if TYPE_CHECKING:
+    from medseg.errors import InputError
+    from medseg.readers.dicom.headers import Header
+
+_LABELS = {"dicom-seg": "ok: label map (SEG)", "dicom-rtstruct": "ok: contours (RTSTRUCT)"}
+
+
+def survey_dicom(path: Path | str, options: ReadOptions = ReadOptions()) -> list[Finding]:
+    """What a file or folder holds and what would become of it, from headers alone; nothing raises.
+
+    Returns:
+        A row for each volume, label object, damaged file and object that is no image of a volume.
+    """
+    path = Path(path)
+    contents = scan(path, options)
+    alone = len(contents.series) == 1
+    rows = [_of_series(series, path, alone) for series in contents.series]
+    rows += [_of_object(header, kind, reason) for header, kind, reason in contents.objects]
+    return rows + [_of_damaged(error) for error in contents.damaged]
+
+
+def _of_series(series: Series, path: Path, alone: bool) -> Finding:
+    folder = path if path.is_file() else series.files[0].parent
+    place = path.stem if path.is_file() else path.resolve().name
+    error = series.error
+    shape, geometry = series.shape, series.geometry
+    grid = Grid(shape, geometry.affine_ras) if shape and geometry and geometry.affine_lps is not None else None
+    return Finding(
+        path=folder,
+        name=place if series.number is None and alone else f"{place}_{series.selector.replace(':', '.')}",
+        format="dicom",
+        verdict=_verdict(series),
+        modality=series.modality,
+        shape=shape,
+        spacing_mm=grid.spacing_mm if grid else None,
+        axcodes=grid.axcodes if grid else None,
+        code=error.code if error else None,
+        message=f"{error.what} -> {error.mend}" if error else "",
+        series=None if alone else series.selector,
+        decisions=series.decisions,
+        description=series.description,
+        files=len(series.files),
+    )
+
+
+def _verdict(series: Series) -> str:
+    if series.error is not None:
+        return "refused"
+    geometry = series.geometry
+    done = []
+    if geometry and geometry.uneven:
+        done.append("interpolated over gaps")
+    if geometry and geometry.sheared:
+        done.append(f"resampled from {geometry.tilt_deg:.1f} degrees of tilt")
+    return f"ok: {', '.join(done)}" if done else "ok"
+
+
+def _of_object(header: Header, kind: str, reason: InputError) -> Finding:
+    label = _LABELS.get(kind)
+    return Finding(
+        path=header.path,
+        name=header.path.stem,
+        format=kind,
+        verdict=label or "refused",
+        modality=header.get("modality"),
+        code=None if label else reason.code,
+        message="" if label else f"{reason.what} -> {reason.mend}",
+        description=header.description,
+    )
+
+
+def _of_damaged(error: InputError) -> Finding:
+    file = Path(error.file or "")
+    message = f"{error.what} -> {error.mend}"
+    return Finding(path=file, name=file.stem, format="dicom", verdict="refused", code=error.code, message=message)
