@@ -1,0 +1,233 @@
+"""Two small bundles with random weights, written as a user would: medseg's own kind and the model zoo's kind."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from monai.networks.nets import UNet
+from safetensors.torch import save_file
+
+NETWORK = {
+    "_target_": "UNet",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": 3,
+    "channels": [4, 8],
+    "strides": [2],
+    "norm": "instance",
+    "dropout": 0.1,
+}
+
+METADATA = {
+    "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json",
+    "version": "0.1.0",
+    "changelog": {"0.1.0": "first"},
+    "monai_version": "1.6.1",
+    "pytorch_version": "2.10.0",
+    "numpy_version": "1.26.0",
+    "required_packages_version": {"medseg": "0.1.0", "nibabel": "5.3.0"},
+    "name": "Blobs",
+    "task": "two blobs",
+    "description": "random weights, for tests",
+    "authors": "nobody",
+    "copyright": "nobody",
+    "intended_use": "tests",
+    "network_data_format": {
+        "inputs": {
+            "image": {
+                "type": "image", "format": "magnitude", "modality": "MR", "num_channels": 1,
+                "spatial_shape": ["2*n", "2*n", "2*n"], "dtype": "float32", "value_range": [],
+                "is_patch_data": True, "channel_def": {"0": "T1w"},
+            }
+        },
+        "outputs": {
+            "pred": {
+                "type": "image", "format": "segmentation", "num_channels": 3,
+                "spatial_shape": ["2*n", "2*n", "2*n"], "dtype": "float32", "value_range": [],
+                "is_patch_data": True, "channel_def": {"0": "background", "1": "Front", "2": "Back"},
+            }
+        },
+    },
+}  # fmt: skip
+
+LABELS = [{"value": 1, "name": "front", "colour": [255, 0, 0]}, {"value": 2, "name": "back", "colour": [0, 255, 0]}]
+
+
+def loader(keys):
+    return {
+        "_target_": "LoadImaged", "keys": keys, "reader": "NibabelReader", "ensure_channel_first": True,
+        "image_only": True,
+    }  # fmt: skip
+
+
+def transforms(keys):
+    """Deterministic preprocessing of both kinds; ends with what RestoreGridd or Invertd undoes."""
+    return [
+        {"_target_": "Orientationd", "keys": keys, "axcodes": "RAS", "labels": None},
+        {"_target_": "ScaleIntensityd", "keys": "image"},
+    ]
+
+
+def compose(steps):
+    return {"_target_": "Compose", "transforms": steps}
+
+
+def inference() -> dict:
+    """inference.json as the model zoo writes it, with channels and labels."""
+    return {
+        "imports": ["$import glob", "$import os"],
+        "bundle_root": ".",
+        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+        "dataset_dir": "$@bundle_root + '/data'",
+        "output_dir": "$@bundle_root + '/eval'",
+        "datalist": "$[{'image': path} for path in sorted(glob.glob(os.path.join(@dataset_dir, '*.nii.gz')))]",
+        "channels": ["T1w"],
+        "labels": deepcopy(LABELS),
+        "network_def": deepcopy(NETWORK),
+        "network": "$@network_def.to(@device)",
+        "preprocessing": compose([loader("image"), *transforms("image")]),
+        "dataset": {"_target_": "Dataset", "data": "@datalist", "transform": "@preprocessing"},
+        "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
+        "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 16], "overlap": 0.25, "mode": "gaussian"},
+        "postprocessing": compose(
+            [
+                {"_target_": "Activationsd", "keys": "pred", "softmax": True},
+                {
+                    "_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image",
+                    "nearest_interp": False, "to_tensor": True,
+                },
+                {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+                {
+                    "_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir", "output_postfix": "seg",
+                    "output_dtype": "uint8", "resample": False, "print_log": False,
+                },
+            ]
+        ),
+        "handlers": [{"_target_": "StatsHandler", "iteration_log": False}],
+        "checkpointloader": {
+            "_target_": "CheckpointLoader",
+            "load_path": "$@bundle_root + '/models/model.pt'",
+            "load_dict": {"model": "@network"},
+        },
+        "evaluator": {
+            "_target_": "SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+            "val_handlers": "@handlers",
+        },
+        "initialize": [
+            "$monai.utils.set_determinism(seed=123)",
+            "$setattr(torch.backends.cudnn, 'benchmark', True)",
+            "$@checkpointloader(@evaluator)",
+        ],
+        "run": ["$@evaluator.run()"],
+    }  # fmt: skip
+
+
+def train() -> dict:
+    keys = ["image", "label"]
+    data = (
+        "$[{'image': i, 'label': i.replace('images', 'labels')} for i in sorted(glob.glob(@dataset_dir + '/*.nii.gz'))]"
+    )
+    metric = {
+        "_target_": "MeanDice",
+        "include_background": False,
+        "output_transform": "$monai.handlers.from_engine(['pred', 'label'])",
+    }
+    return {
+        "imports": ["$import glob"],
+        "bundle_root": ".",
+        "device": "$torch.device('cpu')",
+        "dataset_dir": "$@bundle_root + '/data/images'",
+        "output_dir": "$@bundle_root + '/models'",
+        "epochs": 1,
+        "val_interval": 1,
+        "channels": ["T1w"],
+        "labels": deepcopy(LABELS),
+        "network_def": deepcopy(NETWORK),
+        "network": "$@network_def.to(@device)",
+        "loss": {"_target_": "DiceCELoss", "to_onehot_y": True, "softmax": True},
+        "optimizer": {"_target_": "torch.optim.Adam", "params": "$@network.parameters()", "lr": 0.001},
+        "train": {
+            "deterministic_transforms": [loader(keys), *transforms(keys)],
+            "random_transforms": [
+                {"_target_": "RandFlipd", "keys": keys, "prob": 0.5, "spatial_axis": 0},
+                {"_target_": "RandSpatialCropd", "keys": keys, "roi_size": [16, 16, 16], "random_size": False},
+            ],
+            "preprocessing": compose("$@train#deterministic_transforms + @train#random_transforms"),
+            "dataset": {"_target_": "Dataset", "data": data, "transform": "@train#preprocessing"},
+            "dataloader": {"_target_": "DataLoader", "dataset": "@train#dataset", "batch_size": 1, "num_workers": 0},
+            "inferer": {"_target_": "SimpleInferer"},
+            "handlers": [{"_target_": "StatsHandler", "iteration_log": False}],
+            "trainer": {
+                "_target_": "SupervisedTrainer",
+                "max_epochs": "@epochs",
+                "device": "@device",
+                "train_data_loader": "@train#dataloader",
+                "network": "@network",
+                "loss_function": "@loss",
+                "optimizer": "@optimizer",
+                "inferer": "@train#inferer",
+                "train_handlers": "@train#handlers",
+            },
+        },
+        "validate": {
+            "preprocessing": compose("%train#deterministic_transforms"),
+            "dataset": {"_target_": "Dataset", "data": "%train#dataset#data", "transform": "@validate#preprocessing"},
+            "dataloader": {"_target_": "DataLoader", "dataset": "@validate#dataset", "batch_size": 1},
+            "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 16], "overlap": 0.25},
+            "postprocessing": compose(
+                [{"_target_": "AsDiscreted", "keys": ["pred", "label"], "argmax": [True, False], "to_onehot": 3}]
+            ),
+            "handlers": [{"_target_": "StatsHandler", "iteration_log": False}],
+            "key_metric": {"val_mean_dice": metric},
+            "evaluator": {
+                "_target_": "SupervisedEvaluator",
+                "device": "@device",
+                "val_data_loader": "@validate#dataloader",
+                "network": "@network",
+                "inferer": "@validate#inferer",
+                "postprocessing": "@validate#postprocessing",
+                "key_val_metric": "@validate#key_metric",
+                "val_handlers": "@validate#handlers",
+            },
+        },
+        "initialize": ["$monai.utils.set_determinism(seed=0)"],
+        "run": ["$@train#trainer.run()"],
+    }
+
+
+def write_json(path: Path, data) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, indent=1), encoding="utf-8")
+
+
+def write_weights(root: Path, *, half: bool = True, seed: int = 0) -> dict:
+    torch.manual_seed(seed)
+    arguments = {k: v for k, v in NETWORK.items() if k != "_target_"}
+    state = UNet(**arguments).state_dict()
+    state = {k: v.half() if half else v for k, v in state.items()}
+    (root / "models").mkdir(parents=True, exist_ok=True)
+    torch.save(state, root / "models" / "model.pt")
+    save_file(state, root / "models" / "model.safetensors")
+    return state
+
+
+def write_bundle(root: Path, *, weights: bool = True) -> Path:
+    """A whole bundle under `root`."""
+    write_json(root / "configs" / "metadata.json", METADATA)
+    write_json(root / "configs" / "inference.json", inference())
+    write_json(root / "configs" / "train.json", train())
+    (root / "LICENSE").write_text("Apache License 2.0\n", encoding="utf-8")
+    (root / "docs").mkdir()
+    (root / "docs" / "README.md").write_text("# Blobs\n\nRandom weights, for tests.\n", encoding="utf-8")
+    (root / "docs" / "data_license.txt").write_text("No data.\n", encoding="utf-8")
+    if weights:
+        write_weights(root)
+    return root
