@@ -119,8 +119,8 @@ class ToNetworkGridd(MapTransform):
         out = dict(data)
         target = None
         for key in self.key_iterator(out):
-            image = out[key]
-            source = _grid(image, key)
+            image = _check(out[key], key)
+            source = _grid(image)
             target = target or network_grid(source, self.axcodes, self.spacing_mm, self.tolerance)
             put = _put_labels if key in self.label_keys else self._put_image
             moved = _like(put(image, source, target), image, target)
@@ -180,8 +180,8 @@ class RestoreGridd(MapTransform):
                 maps with values that are not whole.
         """
         out = dict(data)
-        ref = out.get(self.ref)
-        source = _grid(ref, self.ref)
+        ref = _check(out.get(self.ref), self.ref)
+        source = _grid(ref)
         if "input_affine" not in ref.meta or "input_shape" not in ref.meta:
             raise UsageError(
                 "MS-U151",
@@ -219,14 +219,18 @@ class RestoreGridd(MapTransform):
         return moved
 
 
-def _grid(image: object, key: Hashable) -> Grid:
-    if not isinstance(image, MetaTensor) or image.ndim != 4 or image.affine.shape != (4, 4):
-        found = f"{type(image).__name__} {tuple(getattr(image, 'shape', ()))}"
-        raise UsageError(
-            "MS-U150",
-            f"{key!r} must be a MetaTensor (C, I, J, K) with a 4x4 affine, got {found}",
-            mend="load it with LoadImaged(ensure_channel_first=True), and decollate batches first",
-        )
+def _check(image: torch.Tensor | None, key: Hashable) -> MetaTensor:
+    if isinstance(image, MetaTensor) and image.ndim == 4 and image.affine.shape == (4, 4):
+        return image
+    found = type(image).__name__ if image is None else f"{type(image).__name__} {tuple(image.shape)}"
+    raise UsageError(
+        "MS-U150",
+        f"{key!r} must be a MetaTensor (C, I, J, K) with a 4x4 affine, got {found}",
+        mend="load it with LoadImaged(ensure_channel_first=True), and decollate batches first",
+    )
+
+
+def _grid(image: MetaTensor) -> Grid:
     i, j, k = image.shape[1:]
     return Grid((i, j, k), image.affine.cpu().numpy())
 

@@ -26,7 +26,8 @@ from medseg.volume import Source, Volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from os import PathLike
+
+    from monai.config import PathLike
 
 
 class VolumeReader(ImageReader):
