@@ -62,7 +62,7 @@ def read_seg(
         array, decisions = _label_map(seg, wanted, table, path)
     if segments is not None:
         table = table_of(label for label in table if label.value in wanted)
-    affine = flip_ras_lps(affine_lps)[:, [2, 1, 0, 3]]  # highdicom's axes are slice, row, column
+    array, affine = _columns_first(array, flip_ras_lps(affine_lps))
     source = Source(
         path=path,
         format="dicom-seg",
@@ -75,7 +75,7 @@ def read_seg(
         decisions=tuple(decisions),
         details={"segmentation_type": seg.segmentation_type.value, "referenced_series": _referenced_series(seg)},
     )
-    return Volume(array.transpose(2, 1, 0), affine, source, table)
+    return Volume(array, affine, source, table)
 
 
 def _open(path: Path) -> hd.seg.Segmentation:
@@ -128,6 +128,16 @@ def _lattice(seg: Any, path: Path) -> tuple[tuple[int, int, int], np.ndarray]:
             mend="export the segmentation on the grid of its image, for example from 3D Slicer",
         )
     return geometry.spatial_shape, np.asarray(geometry.affine, np.float64)
+
+
+def _columns_first(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(slice, row, column) -> (column, row, slice), slices along row x column as medseg reads DICOM images."""
+    array, affine = array.transpose(2, 1, 0), affine[:, [2, 1, 0, 3]]
+    if np.linalg.det(affine[:3, :3]) < 0:
+        affine[:3, 3] += affine[:3, 2] * (array.shape[2] - 1)
+        affine[:3, 2] *= -1
+        array = array[:, :, ::-1]
+    return array, affine
 
 
 def _label_map(seg: Any, wanted: list[int], table: Any, path: Path) -> tuple[np.ndarray, list[Decision]]:
