@@ -49,4 +49,5 @@ class ChannelDropout(nn.Module):
         return nn.functional.dropout3d(x, self.p, self.training)
 
     def extra_repr(self) -> str:
+        """What print(module) shows."""
         return f"channels={self.channels}, p={self.p}"

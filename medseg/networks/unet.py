@@ -10,6 +10,7 @@ only what lies behind a point: Monte Carlo samples whose dropout begins at the h
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from monai.networks.blocks.dynunet_block import UnetOutBlock, UnetUpBlock
@@ -65,7 +66,7 @@ class UNet(nn.Module):
         rates = dropout_rates(dropout)
         self.encoder = Encoder(in_channels, features, strides, kernel_sizes, residual=residual)
         wide = list(features[::-1])
-        coarse_to_fine = list(zip(wide, wide[1:], strict=False))
+        coarse_to_fine = list(pairwise(wide))
         strides_up = self.encoder.strides[:0:-1]
         kernels_up = self.encoder.kernel_sizes[-2::-1]
         self.stages = nn.ModuleList(
@@ -77,9 +78,7 @@ class UNet(nn.Module):
         self.dropout_head = ChannelDropout(wide[-1], rates["head"])
         self.head = UnetOutBlock(3, wide[-1], out_channels)
         # Coarser predictions, from the second-finest stage downwards.
-        self.supervision = nn.ModuleList(
-            UnetOutBlock(3, n, out_channels) for n in wide[::-1][1 : 1 + deep_supervision]
-        )
+        self.supervision = nn.ModuleList(UnetOutBlock(3, n, out_channels) for n in wide[::-1][1 : 1 + deep_supervision])
 
     @property
     def divisor(self) -> tuple[int, int, int]:

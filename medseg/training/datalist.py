@@ -48,7 +48,7 @@ def datalist(
     held_out = set(validation) & set(images)
     if not held_out:
         names = sorted(images)
-        held_out = set(random.Random(seed).sample(names, max(1, round(fraction * len(names)))))  # noqa: S311
+        held_out = set(random.Random(seed).sample(names, max(1, round(fraction * len(names)))))
     wanted = [name for name in images if (name in held_out) == (part == "val")]
     return [{"image": str(images[name]), "label": str(labels[name])} for name in wanted]
 

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
 from torch import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
+
+    from monai.config import KeysCollection
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +156,7 @@ class RandDeformd(RandomizableTransform, MapTransform):
         return Deformation((d, h, w), torch.from_numpy(points).float())
 
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        """All keys deformed alike; plain tensors (C, D, H, W), since the patch lies on no stored grid."""
         out = dict(data)
         first = next(data[key] for key in self.key_iterator(out))
         spacing = np.ones(3)

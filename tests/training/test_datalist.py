@@ -38,7 +38,7 @@ def test_other_peoples_data_is_split_by_the_seed(folder):
 
 def test_missing_labels_and_empty_folders_are_refused(folder, tmp_path_factory):
     (folder / "labelsTr" / "case_4.nii.gz").unlink()
-    with pytest.raises(InputError, match="MS-T102.*case_4"):
+    with pytest.raises(InputError, match=r"MS-T102.*case_4"):
         datalist(str(folder), "train")
     with pytest.raises(InputError, match="MS-T101"):
         datalist(str(tmp_path_factory.mktemp("empty")), "train")
