@@ -146,7 +146,7 @@ def _uneven(first: Plane, positions: np.ndarray, normal: np.ndarray, usual: floa
 
 
 def _affine(first: Plane, step: np.ndarray) -> np.ndarray:
-    r, c = np.reshape(first.orientation, (2, 3))
+    r, c = first.axes
     row_mm, col_mm = first.spacing or (1.0, 1.0)
     affine = np.eye(4)
     # DICOM's PixelSpacing is (between rows, between columns): the column index walks along r by the second.

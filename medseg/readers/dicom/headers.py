@@ -136,7 +136,7 @@ class Header:
         if not raw:
             return ""
         encodings = convert_encodings(list(self.values.get("charset") or ["ISO_IR 6"]))
-        return decode_bytes(raw, encodings, {"\\"}).strip(" \0")
+        return decode_bytes(raw, encodings, {0x5C}).strip(" \0")
 
 
 def find_files(path: Path) -> list[Path]:

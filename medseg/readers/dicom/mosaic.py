@@ -36,7 +36,7 @@ def mosaic_planes(header: Header) -> list[Plane]:
     """
     count, normal = _tiles_and_normal(header)
     position, orientation, spacing = header.get("position"), header.get("orientation"), header.get("pixel_spacing")
-    step = first(header.get("spacing_between"))
+    step = first(header.get("spacing_between")) or 0.0
     across = math.ceil(math.sqrt(count)) if count else 0
     rows, cols = header.get("rows") or 0, header.get("cols") or 0
     missing = [

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from medseg.readers.dicom.planes import Plane
 
 
-class _DoesNotFit(Exception):
+class _DoesNotFitError(Exception):
     """Values beyond int16 turned up."""
 
 
@@ -37,7 +37,7 @@ def load_stack(planes: Sequence[Plane]) -> np.ndarray:
     if _whole_numbers(planes):
         try:
             return _load(planes, np.dtype(np.int16))
-        except _DoesNotFit:
+        except _DoesNotFitError:
             pass
     return _load(planes, np.dtype(np.float32))
 
@@ -120,7 +120,7 @@ def _read_native(header: Header, frame: int, into: np.ndarray | None) -> np.ndar
     image = np.empty((header.get("rows"), header.get("cols")), _raw_dtype(header)) if into is None else into
     with header.path.open("rb", buffering=0) as file:
         file.seek((header.pixel_offset or 0) + frame * need)
-        view, done = memoryview(image).cast("B"), 0
+        view, done = memoryview(image.data).cast("B"), 0
         while done < need:  # an unbuffered read may return less than it was asked for
             got = file.readinto(view[done:])
             if not got:
@@ -166,7 +166,6 @@ def _decode(dataset: pydicom.Dataset, decoder, header: Header, frame: int) -> np
         if image.shape != shape:
             msg = f"{image.shape} pixels instead of {shape}"
             raise ValueError(msg)
-        return image
     except Exception as error:
         reason = " ".join(str(error).split())
         raise InputError(
@@ -175,6 +174,7 @@ def _decode(dataset: pydicom.Dataset, decoder, header: Header, frame: int) -> np
             file=header.path,
             mend="copy or export this slice again, best uncompressed",
         ) from error
+    return image
 
 
 def _cut(image: np.ndarray, plane: Plane) -> np.ndarray:
@@ -196,7 +196,7 @@ def _rescale(raw: np.ndarray, plane: Plane, out: np.ndarray) -> None:
     if low + offset < -(2**15) or high + offset >= 2**15:  # only then it is worth to look
         low, high = int(raw.min()), int(raw.max())
         if low + offset < -(2**15) or high + offset >= 2**15:
-            raise _DoesNotFit
+            raise _DoesNotFitError
     if not np.may_share_memory(raw, out):
         out[...] = raw.astype(np.int32) + offset if raw.dtype.itemsize > 2 or offset else raw
     elif offset:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medseg.errors import GeometryError, InputError
-from medseg.readers.dicom.headers import Header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from medseg.readers.dicom.headers import Header
 
 #: Values by which planes at one place can belong to different volumes, the most telling first.
 SPLIT_KEYS = (
@@ -83,10 +84,17 @@ class Plane:
         return self.header.path
 
     @property
+    def axes(self) -> np.ndarray:
+        """(2, 3) directions of increasing column index and of increasing row index (LPS)."""
+        if self.orientation is None:
+            msg = "a plane without orientation has no axes"
+            raise ValueError(msg)
+        return np.array(self.orientation).reshape(2, 3)
+
+    @property
     def normal(self) -> np.ndarray:
         """(3,) unit vector, row direction x column direction (LPS)."""
-        r, c = np.reshape(self.orientation, (2, 3))
-        n = np.cross(r, c)
+        n = np.cross(*self.axes)
         return n / np.linalg.norm(n)
 
     @property

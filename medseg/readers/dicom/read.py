@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from medseg.volume import Volume
 
 
-def find_series(path: Path | str, options: ReadOptions = ReadOptions()) -> list[Series]:
+def find_series(path: Path | str, options: ReadOptions | None = None) -> list[Series]:
     """The image volumes of a file or folder, refused ones included (`Series.error`), from headers alone.
 
     Raises:
         InputError: MS-D102 when there is no DICOM file, MS-D103 when none of them is an image of a volume.
     """
-    path = Path(path)
+    path, options = Path(path), options or ReadOptions()
     return list(_images(scan(path, options), path))
 
 
-def read_dicom(path: Path | str, options: ReadOptions = ReadOptions()) -> list[Volume]:
+def read_dicom(path: Path | str, options: ReadOptions | None = None) -> list[Volume]:
     """Every image volume of a file or folder that can be read, or those that `options.series` names.
 
     Each volume records which others of the same place were refused.
@@ -40,7 +40,7 @@ def read_dicom(path: Path | str, options: ReadOptions = ReadOptions()) -> list[V
         InputError: nothing could be read: the refusal of the first volume, or MS-D101 to MS-D103.
         ChoiceError: MS-D131 when `options.series` names none of the volumes.
     """
-    path = Path(path)
+    path, options = Path(path), options or ReadOptions()
     objects = _label_object(path, options)
     if objects is not None:
         return [objects]
@@ -53,14 +53,14 @@ def read_dicom(path: Path | str, options: ReadOptions = ReadOptions()) -> list[V
     return [load_series(s, path, options).with_decisions(*notes) for s in readable]
 
 
-def read_one(path: Path | str, options: ReadOptions = ReadOptions()) -> Volume:
+def read_one(path: Path | str, options: ReadOptions | None = None) -> Volume:
     """The one image volume of a file or folder.
 
     Raises:
         ChoiceError: MS-D130 when there are several, refused ones included: which was meant is not ours to guess.
         InputError: as `read_dicom`.
     """
-    path = Path(path)
+    path, options = Path(path), options or ReadOptions()
     objects = _label_object(path, options)
     if objects is not None:
         return objects

@@ -98,7 +98,7 @@ class Contents:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """pydicom warns about every oddity of a file; what matters of it becomes a Decision or an error here."""
+    """Silence: pydicom warns about every oddity of a file; what matters of it becomes a Decision or an error here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

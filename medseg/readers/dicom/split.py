@@ -85,8 +85,8 @@ def _by_keys(planes: Sequence[Plane], keys: Sequence[str]) -> list[Part]:
         try:
             parts = []
             for value, group in groups.items():
-                for part in _by_keys(group, keys[n + 1 :]):
-                    parts.append(Part(part.planes, {key: value, **part.keys}))
+                inner = _by_keys(group, keys[n + 1 :])
+                parts += [Part(part.planes, {key: value, **part.keys}) for part in inner]
         except _UnresolvedError:
             continue
         return parts

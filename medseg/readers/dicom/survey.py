@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 _LABELS = {"dicom-seg": "ok: label map (SEG)", "dicom-rtstruct": "ok: contours (RTSTRUCT)"}
 
 
-def survey_dicom(path: Path | str, options: ReadOptions = ReadOptions()) -> list[Finding]:
+def survey_dicom(path: Path | str, options: ReadOptions | None = None) -> list[Finding]:
     """What a file or folder holds and what would become of it, from headers alone; nothing raises.
 
     Returns:
         A row for each volume, label object, damaged file and object that is no image of a volume.
     """
-    path = Path(path)
+    path, options = Path(path), options or ReadOptions()
     contents = scan(path, options)
     alone = len(contents.series) == 1
     rows = [_of_series(series, path, alone) for series in contents.series]
