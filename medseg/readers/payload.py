@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from medseg.readers.options import ReadOptions
 
-_CHUNK = 1 << 24
+_CHUNK = 1 << 20
 #: Deflate shrinks nothing below 1/1032 of its size.
 _DEFLATE_LIMIT = 1032
 #: Bytes beyond the image that are counted (and thrown away) before the file is taken for a decompression bomb.
