@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -34,6 +35,91 @@ def data():
         return folder
 
     return find
+
+
+@pytest.fixture(scope="session")
+def toy_bundle(tmp_path_factory) -> Path:
+    """A complete bundle on disk whose network is plain arithmetic on the grey value x, scaled to [0, 1].
+
+    Scores (0, x - 0.4, 2 x - 1.1) make label 0 below 0.4, 1 up to 0.7 and 2 above: the right answer is known.
+    """
+    import torch
+
+    from medseg.bundle.intensity import FORM
+
+    root = tmp_path_factory.mktemp("bundles") / "toy"
+    (root / "configs").mkdir(parents=True)
+    (root / "models").mkdir()
+    network = {
+        "_target_": "monai.networks.nets.UNet",
+        "spatial_dims": 3,
+        "in_channels": 1,
+        "out_channels": 3,
+        "channels": [1, 1],
+        "strides": [1],
+        "kernel_size": 1,
+        "up_kernel_size": 1,
+        "act": None,
+        "norm": None,
+    }
+    inference = {
+        "bundle_root": ".",
+        "device": "$torch.device('cpu')",
+        "channels": ["T1w"],
+        "labels": [{"value": 1, "name": "dim"}, {"value": 2, "name": "bright"}],
+        "domain": {
+            "modality": ["MR"],
+            "anatomy": "blocks",
+            "cases": 3,
+            "extent_mm": [[8, 200], [8, 200], [8, 200]],
+            "spacing_mm": [[0.5, 4], [0.5, 4], [0.5, 4]],
+            "intensity": [{name: [-1000.0, 1000.0] for name in ("floor", *FORM)}],
+            "volume_ml": {"bright": [0.01, 1000.0]},
+        },
+        "network_def": network,
+        "network": "$@network_def.to(@device)",
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {"_target_": "medseg.transforms.ToNetworkGridd", "keys": "image", "axcodes": "RAS"},
+                {"_target_": "ScaleIntensityd", "keys": "image", "minv": 0.0, "maxv": 1.0},
+            ],
+        },
+        "inferer": {
+            "_target_": "medseg.inferers.SlidingWindowInferer",
+            "roi_size": [16, 16, 16],
+            "overlap": 0.25,
+            "output": "labels",
+        },
+        "postprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {"_target_": "medseg.transforms.RestoreGridd", "keys": "pred", "ref": "image"},
+                {"_target_": "medseg.transforms.CleanComponentsd", "keys": "pred", "largest": [2]},
+            ],
+        },
+    }
+    metadata = {
+        "version": "0.0.1",
+        "monai_version": "1.6.1",
+        "pytorch_version": "2.10.0",
+        "numpy_version": "2.0.0",
+        "required_packages_version": {},
+        "name": "toy",
+        "network_data_format": {"inputs": {"image": {"num_channels": 1}}, "outputs": {"pred": {"num_channels": 3}}},
+    }
+    for name, data in (("inference", inference), ("metadata", metadata)):
+        (root / "configs" / f"{name}.json").write_text(json.dumps(data), encoding="utf-8")
+    weights = {
+        "model.0.conv.weight": torch.ones(1, 1, 1, 1, 1),
+        "model.0.conv.bias": torch.zeros(1),
+        "model.1.submodule.conv.weight": torch.zeros(1, 1, 1, 1, 1),
+        "model.1.submodule.conv.bias": torch.zeros(1),
+        "model.2.conv.weight": torch.tensor([[0.0, 1.0, 2.0], [0.0, 0.0, 0.0]]).reshape(2, 3, 1, 1, 1),
+        "model.2.conv.bias": torch.tensor([0.0, -0.4, -1.1]),
+    }
+    torch.save(weights, root / "models" / "model.pt")
+    return root
 
 
 @pytest.fixture(autouse=True)
