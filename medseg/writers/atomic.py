@@ -67,6 +67,14 @@ def atomic_write(
     _sync_folder(path.parent)
 
 
+def move(source: Path, target: Path) -> None:
+    """Rename a finished file to its place on the same disk, replacing what is there; errors as for `atomic_write`."""
+    with _named(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace(source, target)
+    _sync_folder(target.parent)
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Write `data` as one atomic file; errors as for `atomic_write`."""
     atomic_write(path, lambda p: p.write_bytes(data), check=lambda p: _require(p.read_bytes() == data))
