@@ -14,7 +14,7 @@ The flow of one scan is the folder listing:
     import medseg
 
     volume = medseg.read("scan/")
-    result = medseg.predict("scan/", bundle="hippocampus_mri_segmentation")
+    result = medseg.predict("scan/", "hippocampus_mri_segmentation")
 
 Importing medseg is cheap: neither torch nor MONAI is loaded until something needs them.
 """
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from medseg.geometry import Grid
     from medseg.labels import LabelTable
     from medseg.volume import Volume
-    from medseg.workflows.predict import predict
+    from medseg.workflows.result import predict
 
 __version__ = "0.1.0"
 
@@ -70,7 +70,7 @@ _HOME = {
     "Grid": "medseg.geometry",
     "LabelTable": "medseg.labels",
     "Volume": "medseg.volume",
-    "predict": "medseg.workflows.predict",
+    "predict": "medseg.workflows.result",
 }
 
 

@@ -63,7 +63,10 @@ def medseg_(
 def run(argv: Sequence[str]) -> int:
     """Run one command line (without the program's name); returns the exit code and never raises."""
     debug = "--debug" in argv
-    logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(name)s: %(message)s")
+    if debug:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    elif isinstance(logging.lastResort, logging.Handler):
+        logging.lastResort.setLevel(logging.ERROR)  # without --debug no library's log reaches the terminal
     with warnings.catch_warnings():
         if not debug:  # libraries warn about each other; what concerns the user is a Decision or an error
             warnings.simplefilter("ignore")

@@ -7,11 +7,16 @@ from typing import Annotated
 
 import typer
 
+from medseg.cli.console import show_lines, stderr
+
 
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for the results.")] = Path("demo_out"),
 ) -> None:
     """Segment both hippocampi of the MNI152 brain template with the shipped bundle, without a network connection."""
-    from medseg.workflows.demo import run_demo
+    from medseg.workflows.demo import run_demo, what_to_open
+    from medseg.workflows.reporter import ConsoleReporter
 
-    run_demo(out)
+    report = run_demo(out, progress=ConsoleReporter(stderr()))
+    show_lines(what_to_open(report))
+    raise typer.Exit(report.exit_code)

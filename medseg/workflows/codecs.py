@@ -7,8 +7,12 @@ not ship, is a hand-made 8x8 image: with predictor 1 and every difference 0 each
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _SLICES = {
     "RLE": "MR_small_RLE.dcm",
@@ -33,7 +37,7 @@ def probe_codecs() -> dict[str, str]:
         return found | {"JPEG lossless": _try(_decode_lossless_jpeg)}
 
 
-def _try(decode, *args: str) -> str:
+def _try(decode: Callable[..., bool], *args: str) -> str:
     try:
         right = decode(*args)
     except Exception as error:  # noqa: BLE001  a broken plug-in raises whatever it likes
@@ -54,16 +58,16 @@ def _decode_lossless_jpeg() -> bool:
     from pydicom.pixels import get_decoder
     from pydicom.uid import JPEGLosslessSV1
 
-    pixels, _ = get_decoder(JPEGLosslessSV1).as_array(
-        encapsulate([_LOSSLESS_JPEG]),
-        rows=8,
-        columns=8,
-        samples_per_pixel=1,
-        bits_allocated=8,
-        bits_stored=8,
-        pixel_representation=0,
-        photometric_interpretation="MONOCHROME2",
-        number_of_frames=1,
-        pixel_keyword="PixelData",
-    )
+    layout: dict[str, Any] = {
+        "rows": 8,
+        "columns": 8,
+        "samples_per_pixel": 1,
+        "bits_allocated": 8,
+        "bits_stored": 8,
+        "pixel_representation": 0,
+        "photometric_interpretation": "MONOCHROME2",
+        "number_of_frames": 1,
+        "pixel_keyword": "PixelData",
+    }
+    pixels, _ = get_decoder(JPEGLosslessSV1).as_array(encapsulate([_LOSSLESS_JPEG]), **layout)
     return np.array_equal(pixels, np.full((8, 8), 128))
