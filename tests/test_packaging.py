@@ -1,0 +1,98 @@
+"""The wheel carries everything that the package needs elsewhere: code, bundles with weights, configs; nothing more."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """The wheel of this checkout, unpacked as pip would unpack it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist")]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (built,) = (folder / "dist").glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def elsewhere(wheel: Path, *words: str) -> subprocess.CompletedProcess:
+    """Run the wheel's own `medseg`, far from the checkout."""
+    env = {**os.environ, "PYTHONPATH": str(wheel)}
+    command = [sys.executable, "-m", "medseg", *words]
+    return subprocess.run(command, cwd=wheel.parent, env=env, capture_output=True, text=True, check=False)
+
+
+def test_it_carries_every_file_of_the_package_and_of_the_bundles(wheel):
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        top = name.split("/")[0]
+        if name.endswith(".gitkeep") or not (ROOT / name).exists():
+            continue
+        if top == "medseg":
+            assert (wheel / name).is_file(), name
+        elif top in ("bundles", "configs"):
+            assert (wheel / "medseg" / "_shipped" / name).is_file(), name
+
+
+def test_it_carries_nothing_else(wheel):
+    assert {path.name.split("-")[0] for path in wheel.iterdir()} == {"medseg"}
+    names = {path.name for path in wheel.rglob("*")}
+    assert not names & {"tests", "scripts", ".git", ".gitkeep", ".ci", "docs.md", "conftest.py", "__pycache__"}
+
+
+def test_elsewhere_it_finds_its_own_bundles(wheel):
+    ran = elsewhere(wheel, "bundles", "--json")
+    assert ran.returncode == 0, ran.stderr
+    entries = json.loads(ran.stdout)
+    assert [e["name"] for e in entries] == sorted(
+        p.parents[1].name for p in ROOT.glob("bundles/*/configs/metadata.json")
+    )
+    assert all(Path(e["path"]).is_relative_to(wheel) for e in entries)
+    assert all(e["weights"] for e in entries)
+
+
+@pytest.mark.slow
+def test_elsewhere_it_runs_the_demo(wheel, tmp_path):
+    ran = elsewhere(wheel, "demo", "-o", str(tmp_path / "out"))
+    assert ran.returncode == 0, ran.stderr
+    assert len(list((tmp_path / "out").glob("*/segmentation.nii.gz"))) == 2
+
+
+@pytest.mark.parametrize("script", ["scripts/demo", "scripts/test", "scripts/bench", "scripts/venv.sh", ".ci/run"])
+def test_scripts_are_sound_shell_and_executable(script):
+    path = ROOT / script
+    shell = "bash" if script == ".ci/run" else "sh"
+    assert subprocess.run([shell, "-n", str(path)], check=False).returncode == 0
+    assert script.endswith(".sh") or os.access(path, os.X_OK)
+
+
+def test_constraints_fix_every_dependency_exactly():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [
+        *project["dependencies"],
+        *(d for extra in ("demo", "test") for d in project["optional-dependencies"][extra]),
+    ]
+
+    def normal(requirement: str) -> str:
+        name = requirement.strip().split(";")[0]
+        for mark in ("[", ">", "=", "<", "~", " "):
+            name = name.split(mark)[0]
+        return name.lower().replace("_", "-").replace(".", "-")
+
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = [line for line in lines if line and not line.startswith("#")]
+    assert [line for line in pinned if line.count("==") != 1 or "+" in line] == []
+    assert {normal(d) for d in wanted} - {"medseg"} - {normal(line) for line in pinned} == set()
