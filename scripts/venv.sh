@@ -1,10 +1,9 @@
 # Makes or refreshes .venv in the repository root; sourced by scripts/demo, scripts/test and scripts/bench.
-# Usage: . "$(dirname "$0")/venv.sh" EXTRA     -> sets $root and $python, changes into $root
+# Usage: extra=demo; . "$(dirname -- "$0")/venv.sh"     -> sets $root and $python, changes into $root
 # Needs Python >= 3.11 (PYTHON=... picks one) and a package index. A second run returns at once.
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$root"
-extra=$1
 python=$root/.venv/bin/python
 
 fail() {
