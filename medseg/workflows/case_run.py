@@ -61,7 +61,7 @@ class CaseResult:
         record: what record.json will hold, the hashes of the outputs apart.
         outside_domain: what lies outside the training data.
         notes: what the user should look at.
-        """
+    """
 
     name: str
     image: Volume
@@ -81,7 +81,9 @@ def guard(volume: Volume, bundle: Bundle, *, file: Path | None, allowed: bool) -
     found = () if bundle.domain is None else tuple(check_domain(volume, bundle.domain))
     if found and not allowed:
         words = "; ".join(violation.message for violation in found)
-        raise DomainError(found[0].code, f"not what {bundle.name} was trained on: {words}", file=file, mend=found[0].mend)
+        raise DomainError(
+            found[0].code, f"not what {bundle.name} was trained on: {words}", file=file, mend=found[0].mend
+        )
     return found
 
 
@@ -119,7 +121,7 @@ def run_case(
     unlike = check_result({m.structure: m.volume_ml for m in measurements}, domain) if domain else []
     notes = (
         *(decision.message for decision in volume.source.decisions if decision.warning),
-        *(event.message for event in made.events if event.code.startswith("MS-M")),  # out-of-memory fallbacks
+        *(event.message for event in made.events if event.code.startswith("MS-M20")),  # out-of-memory fallbacks
         *(f"clean-up removed {ml:.3g} mL of {what}" for what, ml in made.cleaned_ml.items() if ml > 0),
         *(violation.message for violation in unlike),
     )

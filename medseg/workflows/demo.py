@@ -76,9 +76,7 @@ def run_demo(
         write_nifti(folder / name / IMAGE, crop.array, crop.affine, description="MNI152 T1 template")
         rows.append({"name": name, "image": f"{name}/{IMAGE}"})
     write_text(folder / LIST, _csv(rows))
-    return predict(
-        folder / LIST, bundle, folder, device=device, threads=threads, overwrite=True, progress=progress
-    )
+    return predict(folder / LIST, bundle, folder, device=device, threads=threads, overwrite=True, progress=progress)
 
 
 def what_to_open(report: PredictReport) -> list[str]:
@@ -87,7 +85,9 @@ def what_to_open(report: PredictReport) -> list[str]:
     for case in report.cases:
         if case.folder is not None:
             lines.append(f"look at   {case.folder / 'preview.png'}")
-            lines.append(f"or open   {case.folder / IMAGE} with {case.folder / 'segmentation.nii.gz'} over it, in 3D Slicer")
+            lines.append(
+                f"or open   {case.folder / IMAGE} with {case.folder / 'segmentation.nii.gz'} over it, in 3D Slicer"
+            )
     return lines
 
 

@@ -7,8 +7,6 @@ a record that knows its hash, and one whose hash differs was changed by somebody
 
 from __future__ import annotations
 
-import os
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +14,7 @@ from medseg.errors import MedsegError
 from medseg.readers.nifti import read_nifti
 from medseg.readers.options import ReadOptions
 from medseg.workflows.record import read_record
-from medseg.writers.atomic import sha256
+from medseg.writers.atomic import move, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,11 +75,10 @@ class CaseFiles:
         old = read_record(self.record)
         altered = self.altered({} if old is None else old.get("outputs", {}))
         aside = [self.set_aside(file) for file in altered if file != SEGMENTATION or is_readable(self.segmentation)]
-        self.folder.mkdir(parents=True, exist_ok=True)
         for file in FILES:
             self.path(file).unlink(missing_ok=True)
         for file in (RECORD, *FILES):
-            replace(work / file, self.path(file))
+            move(work / file, self.path(file))
         return aside
 
     def set_aside(self, file: str) -> Path:
@@ -91,7 +88,7 @@ class CaseFiles:
         number = 1
         while (kept := path.with_name(f"{stem}.kept-{number}{dot}{suffix}")).exists():
             number += 1
-        replace(path, kept)
+        move(path, kept)
         return kept
 
 
@@ -102,16 +99,3 @@ def is_readable(path: Path) -> bool:
     except MedsegError:
         return False
     return True
-
-
-def replace(source: Path, target: Path, *, tries: int = 20) -> None:
-    """os.replace, patient with Windows, where a virus scanner or viewer may hold the target for a moment."""
-    for attempt in range(tries):
-        try:
-            os.replace(source, target)
-        except PermissionError:
-            if os.name != "nt" or attempt == tries - 1:
-                raise
-            time.sleep(0.05 * (attempt + 1))
-        else:
-            return

@@ -112,7 +112,7 @@ def _faces(labels: np.ndarray) -> Iterable[np.ndarray]:
 
 
 def _counts(labels: np.ndarray) -> dict[int, int]:
-    """value -> voxels, of the values that occur."""
+    """How many voxels bear each value that occurs."""
     if labels.dtype.itemsize <= 2 and labels.dtype.kind == "u":  # one pass and no copy
         found = np.bincount(labels.ravel(order="K"))
         return {int(v): int(found[v]) for v in np.flatnonzero(found)}

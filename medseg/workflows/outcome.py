@@ -54,7 +54,9 @@ class Failure:
             )
         if isinstance(error, MemoryError):
             what = "there was not enough memory for this case"
-            return cls(case, "MS-M310", str(file), what, "close other programs, or run where there is more memory", True)
+            return cls(
+                case, "MS-M310", str(file), what, "close other programs, or run where there is more memory", True
+            )
         return cls(
             case,
             "MS-O399",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg.bundle.load import Bundle, load_bundle
-from medseg.errors import InputError, MedsegError, UsageError
+from medseg.errors import InputError, UsageError
 from medseg.readers.cases import find_cases, load_case
 from medseg.readers.options import ReadOptions
 from medseg.workflows.case_run import CaseResult, Settings, run_case, stage
@@ -127,10 +127,8 @@ class _Run:
             for number, case in enumerate(self.cases, 1):
                 self.hear.case(case.name, number, len(self.cases))
                 there = found.get(case.name, _NEW)
-                if there.state in ("new", "redo"):
-                    report = self._do(case, there, volumes)
-                else:
-                    report = self._leave(case, there)
+                missing = there.state in ("new", "redo")
+                report = self._do(case, there, volumes) if missing else self._leave(case, there)
                 self.reports.append(report)
                 self.hear.done(report)
             state = "done"
@@ -169,9 +167,7 @@ class _Run:
         notes = [*([there.why] if there.why else []), *result.notes, *(f"kept as {path.name}" for path in aside)]
         return self._report(case, "done", result, notes, time.perf_counter() - start)
 
-    def _report(
-        self, case: Case, status: str, result: CaseResult, notes: Sequence[str], seconds: float
-    ) -> CaseReport:
+    def _report(self, case: Case, status: str, result: CaseResult, notes: Sequence[str], seconds: float) -> CaseReport:
         return CaseReport(
             case.name,
             status,
@@ -262,6 +258,4 @@ def _triple(roi: Any) -> tuple[Any, ...]:
 
 def _flag(measurement: Measurement, why: str) -> Measurement:
     flags = (*measurement.flags, why)
-    return Measurement(
-        measurement.structure, measurement.value, measurement.voxels, measurement.volume_ml, flags
-    )
+    return Measurement(measurement.structure, measurement.value, measurement.voxels, measurement.volume_ml, flags)

@@ -130,7 +130,9 @@ class ConsoleReporter(Reporter):
     def _plans(self, report: PredictReport) -> None:
         for case in report.plan:
             if case.failure:
-                self._say(f"{printable(case.name)}: would be refused: {case.failure.code} {printable(case.failure.what)}")
+                self._say(
+                    f"{printable(case.name)}: would be refused: {case.failure.code} {printable(case.failure.what)}"
+                )
                 self._say(f"  -> {printable(case.failure.mend)}")
                 continue
             shape, spacing = "x".join(map(str, case.shape)), "x".join(f"{s:.3g}" for s in case.spacing_mm)
@@ -155,4 +157,3 @@ class ConsoleReporter(Reporter):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bar.stop()
-

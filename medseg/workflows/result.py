@@ -1,9 +1,9 @@
 """`medseg.predict`: one case in Python, without files unless asked for.
 
-    result = medseg.predict("scan/", "hippocampus_mri_segmentation")
-    result.segmentation.array, result.segmentation.affine
-    for m in result.measurements: print(m.structure, m.volume_ml)
-    result.save("out/case1")
+Example:
+    >>> result = medseg.predict("scan/", "hippocampus_mri_segmentation")  # doctest: +SKIP
+    >>> result.segmentation.array.shape, result.table()  # doctest: +SKIP
+    >>> result.save("out/case1")  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -123,9 +123,7 @@ def predict(
     seconds = time.perf_counter() - start
     with computing(threads=threads, deterministic=deterministic):
         return Result(
-            run_case(
-                name or found, volume, bundle, settings, roots=roots, read_seconds=seconds, progress=progress
-            )
+            run_case(name or found, volume, bundle, settings, roots=roots, read_seconds=seconds, progress=progress)
         )
 
 
@@ -136,7 +134,7 @@ def _one(
     if isinstance(source, Volume):
         return "case", source, ()
     if isinstance(source, np.ndarray):
-        assert affine is not None  # noqa: S101  checked by the caller
+        assert affine is not None
         return "case", Volume(source, np.asarray(affine, np.float64)), ()
     cases = find_cases(Path(source), channels=bundle.channels, options=options)
     if len(cases) != 1:

@@ -62,7 +62,7 @@ def open_folder(out: Path, settings: Mapping[str, Any], *, resume: bool, overwri
     here = [path.name for path in out.iterdir() if path.name not in (LOCK, WORK)]
     if not here or overwrite:
         return
-    count = f"{len(here)} entr{'y' if len(here) == 1 else 'ies'}, such as {sorted(here)[0]!r}"
+    count = f"{len(here)} entr{'y' if len(here) == 1 else 'ies'}, such as {min(here)!r}"
     if not resume:
         raise OutputError(
             "MS-O303",

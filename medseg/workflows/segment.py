@@ -139,9 +139,7 @@ def _cleaned(result: Any, bundle: Bundle) -> dict[str, float]:
     """Removed volume by structure name, from what CleanComponentsd noted."""
     found = getattr(result, "meta", {}).get("cleaned_ml") or {}
     names = {} if bundle.labels is None else bundle.labels.by_value
-    return {
-        names[int(v)].name if int(v) in names else f"label {int(v)}": float(ml) for v, ml in dict(found).items()
-    }
+    return {names[int(v)].name if int(v) in names else f"label {int(v)}": float(ml) for v, ml in dict(found).items()}
 
 
 @contextmanager

@@ -14,7 +14,10 @@ from medseg.reports.preview import CT_WINDOW, PLANES, centre, preview_png, slice
 from medseg.volume import Source, Volume
 
 TABLE = LabelTable.from_json(
-    [{"value": 1, "name": "left thing", "colour": [255, 0, 0]}, {"value": 2, "name": "right thing", "colour": [0, 255, 0]}]
+    [
+        {"value": 1, "name": "left thing", "colour": [255, 0, 0]},
+        {"value": 2, "name": "right thing", "colour": [0, 255, 0]},
+    ]
 )
 AXIAL, CORONAL, SAGITTAL = PLANES
 
@@ -69,7 +72,9 @@ def test_every_slice_shown_holds_foreground(points):
     labels = np.zeros((6, 7, 8), np.uint8)
     labels[tuple(np.array(points).T)] = 1
     i, j, k = centre(labels)
-    assert labels[i].any() and labels[:, j].any() and labels[:, :, k].any()
+    assert labels[i].any()
+    assert labels[:, j].any()
+    assert labels[:, :, k].any()
 
 
 def test_an_empty_map_and_a_constant_image_still_make_a_picture():
@@ -80,7 +85,9 @@ def test_an_empty_map_and_a_constant_image_still_make_a_picture():
 
 def test_a_warning_stands_out_in_red():
     image, labels = scene()
-    plain, marked = (pixels(preview_png(image, labels, LabelTable(()), warning=w)) for w in ("", "OUTSIDE TRAINING DOMAIN"))
+    plain, marked = (
+        pixels(preview_png(image, labels, LabelTable(()), warning=w)) for w in ("", "OUTSIDE TRAINING DOMAIN")
+    )
     band = slice(0, int(plain.shape[0] * 0.06))
     red = (np.abs(marked[band] - np.array([255, 85, 85])) < 30).all(axis=-1).sum()
     assert red > 200

@@ -33,7 +33,10 @@ def holder(tmp_path):
 
 
 def test_a_second_run_is_refused_and_told_who_holds_it(holder, tmp_path):
-    with pytest.raises(OutputError, match=rf"process {holder.pid} on .* since 20") as caught, output_lock(tmp_path / "out"):
+    with (
+        pytest.raises(OutputError, match=rf"process {holder.pid} on .* since 20") as caught,
+        output_lock(tmp_path / "out"),
+    ):
         pass
     assert caught.value.code == "MS-O301"
     assert caught.value.exit_code == 7
@@ -64,6 +67,9 @@ def test_nothing_is_left_behind(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError, match="MS-O302 .*file.*cannot be written") as caught, output_lock(tmp_path / "file"):
+    with (
+        pytest.raises(OutputError, match=r"MS-O302 .*file.*cannot be written") as caught,
+        output_lock(tmp_path / "file"),
+    ):
         pass
     assert "-o" in caught.value.mend
