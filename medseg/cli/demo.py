@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from medseg.cli.console import stderr
+
 from medseg.cli.console import show_lines, stderr
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,7 @@ def predict(
     source, target, hear = Path(input), Path(out), progress or Reporter()
     options = options or ReadOptions()
     if strict and not options.strict:
-        options = ReadOptions(**{**asdict(options), "strict": True})
+        options = replace(options, strict=True)
     settings = Settings(resolve_device(device), threads, deterministic, outside_domain, flat, options)
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(bundle, device=settings.device)
@@ -140,7 +140,7 @@ class _Run:
         return CaseFiles(self.out, case.name, self.settings.flat)
 
     def _find(self, case: Case) -> Found:
-        return find(self._files(case), self.fixed, tuple(case.images))
+        return find(self._files(case), {**self.fixed, "read": asdict(case.options)}, tuple(case.images))
 
     def _do(self, case: Case, there: Found, volumes: Iterator[_Read]) -> CaseReport:
         start = time.perf_counter()
@@ -153,7 +153,7 @@ class _Run:
                 case.name,
                 read.volume,
                 self.bundle,
-                self.settings,
+                replace(self.settings, options=case.options),
                 roots=tuple(case.images),
                 read_seconds=read.seconds,
                 progress=self.hear.windows,
