@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from medseg.bundle.config import read_config
-from medseg.bundle.gate import GatedParser
+from medseg.bundle.load import open_config, running_trusted
 from medseg.bundle.shipped import find_bundle
+from medseg.bundle.trust import is_trusted
 from medseg.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -56,27 +57,27 @@ def train_bundle(
     """
     if not data.is_dir():
         raise InputError("MS-T103", "no such folder", file=data, mend="give a folder with imagesTr and labelsTr")
-    if resume:
-        checkpoint = latest_checkpoint(out)
-    else:
-        checkpoint = None
-        copy_recipe(find_bundle(bundle), out)
+    root = find_bundle(bundle)
+    checkpoint = latest_checkpoint(out) if resume else None
+    if checkpoint is None:
+        copy_recipe(root, out)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    parser = GatedParser(read_config(out, "train"), out)
-    parser["bundle_root"] = str(out)
-    parser["dataset_dir"] = str(data)
-    parser["output_dir"] = str(out / "models")
+    config = read_config(out, "train")
+    overrides: dict[str, Any] = {"dataset_dir": str(data), "output_dir": str(out / "models")}
     if minutes is not None:
-        parser["minutes"] = minutes
-        parser["epochs"] = 1_000_000  # the budget ends the run
+        overrides |= {"minutes": minutes, "epochs": 1_000_000}  # the minutes end the run
     if epochs is not None:
-        parser["epochs"] = epochs
+        overrides["epochs"] = epochs
     if loss is not None:
-        if loss not in parser.get("losses", {}):
-            known = ", ".join(parser.get("losses", {})) or "none"
+        if loss not in config.get("losses", {}):
+            known = ", ".join(config.get("losses", {})) or "none"
             raise UsageError("MS-T106", f"this bundle has no loss {loss!r}", mend=f"choose one of: {known}")
-        parser["base_loss"] = f"@losses#{loss}"
-    _run(parser, checkpoint)
+        overrides["base_loss"] = f"@losses#{loss}"
+    trusted = is_trusted(root)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with running_trusted(out, trusted):
+        metadata = read_config(out, "metadata")
+        _run(open_config(out, config, metadata, device=device, trusted=trusted, overrides=overrides), checkpoint)
     return out / "models" / "model.pt"
 
 
