@@ -59,7 +59,7 @@ class RingAccumulator:
         """
         if item != self.item:
             self.close()
-            self.item = item
+            self.item, self.done = item, 0
         self._finish(start[self.grid.axis])
         logits = logits.to(self.sums.device)
         for there, here in self._spans(start[self.grid.axis], self.grid.roi[self.grid.axis]):
@@ -73,7 +73,6 @@ class RingAccumulator:
     def close(self) -> None:
         """Hand on what is left of the present item."""
         self._finish(self.grid.padded[self.grid.axis])
-        self.done = 0
 
     def _finish(self, stop: int) -> None:
         """Hand the planes from `done` to `stop` of the walked axis to the sink, and clear them."""

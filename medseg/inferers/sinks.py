@@ -170,4 +170,6 @@ def _refuse_nan(values: Tensor) -> None:
     # The sum of numbers is NaN only if one of them is, or if both infinities meet: neither is an answer.
     if values.sum().isnan():
         what = "the network returned values that are not numbers (NaN)"
-        raise InputError("MS-U143", what, mend='check the image for NaN, and try precision="fp32" (--precision fp32)')
+        raise InputError(
+            "MS-U143", what, mend="check the image for NaN, and try precision='fp32' in the bundle's inferer"
+        )
