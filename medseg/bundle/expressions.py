@@ -12,22 +12,25 @@ replacement before it asks.
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 #: The name under which MONAI keeps resolved references.
 REFS = "__local_refs"
 
-BUILTINS = frozenset(
-    "abs all any bool dict enumerate float int isinstance len list max min range reversed round set slice sorted str "
-    "sum tuple zip print True False None".split()
-)
+_BUILTINS = """
+abs all any bool dict enumerate float int isinstance len list max min range reversed round set slice sorted str sum
+tuple zip print True False None
+"""
+BUILTINS = frozenset(_BUILTINS.split())
 
 #: Modules that `$import x` may name; what may be used of them is listed in `NAMES`.
-MODULES = frozenset("glob ignite ignite.metrics itertools json logging math monai numpy os os.path torch".split())
+MODULES = frozenset({"glob", "ignite", "itertools", "logging", "math", "monai", "numpy", "os", "os.path", "torch"})
 
 #: Functions and constants that an expression may name in full. Constructors of components are added by the gate.
-NAMES = frozenset(
-    """
+_NAMES = """
     glob.glob itertools.chain
     math.ceil math.floor math.inf math.log math.log2 math.nan math.pi math.prod math.sqrt
     os.cpu_count os.listdir os.path.abspath os.path.basename os.path.dirname os.path.exists os.path.isdir
@@ -48,19 +51,18 @@ NAMES = frozenset(
     monai.utils.CommonKeys.IMAGE monai.utils.CommonKeys.LABEL monai.utils.CommonKeys.PRED monai.utils.set_determinism
     ignite.engine.Events.COMPLETED ignite.engine.Events.EPOCH_COMPLETED ignite.engine.Events.ITERATION_COMPLETED
     ignite.engine.Events.STARTED
-    """.split()
-)
+"""
+NAMES = frozenset(_NAMES.split())
 
 #: Attributes and methods that any object may be asked for. None of them runs code on the objects that a gated
 #: config can build, and imported modules cannot be reached by reference.
-ATTRIBUTES = frozenset(
-    """
+_ATTRIBUTES = """
     run to parameters state_dict load_state_dict eval train values keys items get split rsplit lower upper join
     replace strip lstrip rstrip startswith endswith index count shape ndim size dim dtype device type float int long
     bool half cpu numpy mean max min sum std argmax squeeze unsqueeze permute transpose flatten reshape clone any all
     item state output metrics epoch iteration batch network optimizer inferer transforms data ema_model meta
-    """.split()
-)
+"""
+ATTRIBUTES = frozenset(_ATTRIBUTES.split())
 
 _NODES = (
     ast.Expression, ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.BinOp, ast.UnaryOp, ast.BoolOp,
@@ -118,35 +120,39 @@ class _RefusedError(Exception):
     pass
 
 
+def _refuse(why: str) -> NoReturn:
+    raise _RefusedError(why)
+
+
 class _Walk(ast.NodeVisitor):
     def __init__(self, names: frozenset[str], aliases: Mapping[str, str], bound: frozenset[str]) -> None:
         self.names, self.aliases, self.bound = names, aliases, bound
 
     def generic_visit(self, node: ast.AST) -> None:
         if not isinstance(node, _NODES):
-            raise _RefusedError(f"uses {type(node).__name__}")
+            _refuse(f"uses {type(node).__name__}")
         super().generic_visit(node)
 
     def visit_Name(self, node: ast.Name) -> None:
         if node.id in self.bound:
             return
         if node.id not in BUILTINS and self.aliases.get(node.id) not in self.names:
-            raise _RefusedError(f"names {node.id}")
+            _refuse(f"names {node.id}")
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         dotted = self._dotted(node)
         if dotted is not None:
             if dotted not in self.names:
-                raise _RefusedError(f"names {dotted}")
+                _refuse(f"names {dotted}")
             return
         if node.attr.startswith("_") or node.attr not in ATTRIBUTES:
-            raise _RefusedError(f"asks for .{node.attr}")
+            _refuse(f"asks for .{node.attr}")
         self.visit(node.value)
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
         if isinstance(node.value, ast.Name) and node.value.id == REFS and REFS not in self.bound:
             if not (isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str)):
-                raise _RefusedError("reaches for all references")
+                _refuse("reaches for all references")
             return
         self.generic_visit(node)
 
@@ -164,16 +170,16 @@ class _Walk(ast.NodeVisitor):
             if not (isinstance(exponent, ast.Constant) and isinstance(exponent.value, int | float)) or not (
                 abs(exponent.value) <= 64
             ):
-                raise _RefusedError("raises to a power that is not a small number")
+                _refuse("raises to a power that is not a small number")
         self.generic_visit(node)
 
     def visit_arg(self, node: ast.arg) -> None:
         if node.arg.startswith("_"):
-            raise _RefusedError(f"names an argument {node.arg}")
+            _refuse(f"names an argument {node.arg}")
 
     def visit_keyword(self, node: ast.keyword) -> None:
         if node.arg is None:
-            raise _RefusedError("hides its arguments behind **")
+            _refuse("hides its arguments behind **")
         self.visit(node.value)
 
     def _dotted(self, node: ast.expr) -> str | None:
@@ -192,9 +198,9 @@ class _Walk(ast.NodeVisitor):
         for keyword in node.keywords:
             safe = isinstance(keyword.value, ast.Constant) and keyword.value.value is True
             if keyword.arg != "map_location" and not (keyword.arg == "weights_only" and safe):
-                raise _RefusedError(f"calls torch.load with {keyword.arg}")
+                _refuse(f"calls torch.load with {keyword.arg}")
         if len(node.args) > 2 or any(isinstance(a, ast.Starred) for a in node.args):
-            raise _RefusedError("calls torch.load with more than a path")
+            _refuse("calls torch.load with more than a path")
         for child in (*node.args, *(k.value for k in node.keywords)):
             self.visit(child)
 

@@ -35,9 +35,11 @@ _OURS = re.compile(rf"medseg\.(?:{'|'.join(_ROOMS)})\.[A-Z]\w*")
 
 #: Readers and writers that LoadImage and SaveImage may be given by name: MONAI looks any dotted name up.
 _READERS = frozenset(
-    "NibabelReader ITKReader NrrdReader PydicomReader PILReader NibabelWriter ITKWriter PILWriter "
-    "medseg.transforms.VolumeReader".split()
-)
+    {
+        "ITKReader", "ITKWriter", "NibabelReader", "NibabelWriter", "NrrdReader", "PILReader", "PILWriter",
+        "PydicomReader", "medseg.transforms.VolumeReader",
+    }
+)  # fmt: skip
 _FILE_COMPONENTS = frozenset(
     f"monai.transforms.{kind}Image{end}" for kind in ("Load", "Save") for end in ("", "d")
 )  # fmt: skip
@@ -140,7 +142,7 @@ class GatedParser(ConfigParser):
         """MONAI's macro resolution without its reading of other files."""
         if isinstance(config, dict | list):
             for k, sub_id, v in ReferenceResolver.iter_subconfigs(id=id, config=config):
-                config[k] = self._do_resolve(v, sub_id)
+                config[k] = self._do_resolve(v, sub_id)  # pyright: ignore - keys of a dict, places of a list
         if isinstance(config, str):
             config = self.resolve_relative_ids(id, config)
             if config.startswith("%"):
@@ -159,7 +161,7 @@ class GatedParser(ConfigParser):
 class _FullNames:
     """A component locator that knows nothing: the gate has written every name in full."""
 
-    def get_component_module_name(self, name: str) -> None:
+    def get_component_module_name(self, name: str) -> None:  # noqa: ARG002 - MONAI's signature
         return None
 
 
@@ -179,9 +181,9 @@ def _check_component(key: str, value: dict[str, Any]) -> list[Refusal]:
     if full in _FILE_COMPONENTS:
         for name in ("reader", "writer"):
             given = value.get(name)
-            for one in given if isinstance(given, list) else [given]:
-                if one is not None and one not in _READERS:
-                    found.append(Refusal(f"{key}::{name}", f"names {one!r}, which is not on its list of readers"))
+            several = given if isinstance(given, list) else [given]
+            unknown = [one for one in several if one is not None and one not in _READERS]
+            found += [Refusal(f"{key}::{name}", f"names {one!r}, not on its list of readers") for one in unknown]
     return found
 
 

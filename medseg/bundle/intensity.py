@@ -89,8 +89,8 @@ def describe(image: np.ndarray) -> Mapping[str, float] | None:
         a, b, c = (_clipped(image, axis, start, start - 2, stride, low, high) for start in range(3))
         steps.append(np.abs(b - a).ravel())
         bends.append(np.abs(a - 2 * b + c).mean())
-    out["log_step"] = _log(np.median(np.concatenate(steps)))
-    out["log_bend"] = _log(np.mean(bends))
+    out["log_step"] = _log(float(np.median(np.concatenate(steps))))
+    out["log_bend"] = _log(float(np.mean(bends)))
     return {key: float(value) for key, value in out.items()}
 
 

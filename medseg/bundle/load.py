@@ -96,7 +96,7 @@ def load_bundle(path_or_name: str | Path, *, device: str | torch.device = "cpu")
         _leave_out_files(parser.config)
         network = build(parser, ("network_def", "network"), root)
         if not isinstance(network, torch.nn.Module):
-            raise _missing("network_def", root)
+            raise _no_network(root)
         load_into(network, read_weights(weights), weights)
         return Bundle(
             name=root.name,
@@ -265,10 +265,9 @@ def _blame(key: str, root: Path) -> Iterator[None]:
         ) from error
 
 
-def _missing(key: str, root: Path) -> BundleError:
-    return BundleError(
-        "MS-B106", f"configs/inference has no `{key}`", file=root, mend="medseg bundle check lists what a bundle needs"
-    )
+def _no_network(root: Path) -> BundleError:
+    what = "configs/inference has no `network_def`"
+    return BundleError("MS-B106", what, file=root, mend="medseg bundle check lists what a bundle needs")
 
 
 def _tensor(metadata: Mapping[str, Any], side: str, preferred: str) -> Mapping[str, Any]:
