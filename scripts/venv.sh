@@ -30,7 +30,7 @@ make_venv() {
 }
 
 install() {
-    "$python" -m pip install -q --disable-pip-version-check -c constraints.txt "$@"
+    "$python" -m pip install -qq --disable-pip-version-check -c constraints.txt "$@"
 }
 
 # What is installed depends on these two files, the extra and where the checkout lies.

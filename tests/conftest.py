@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,19 @@ settings.load_profile("default")
 def data_root() -> Path:
     """`$MEDSEG_DATA`, else `../shared/data` beside the checkout."""
     return Path(os.environ.get("MEDSEG_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def tracked() -> list[str]:
+    """Every file of the project, relative to its root: what git tracks, or in an unpacked archive what lies there."""
+    root = Path(__file__).parents[1]
+    try:
+        git = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, cwd=root, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        places = ("medseg", "bundles", "configs", "docs", "scripts", "tests")
+        found = (path for place in places for path in (root / place).rglob("*") if "__pycache__" not in path.parts)
+        return [path.relative_to(root).as_posix() for path in found if path.is_file()]
+    return [name for name in git.stdout.split("\0") if name and (root / name).exists()]
 
 
 @pytest.fixture(scope="session")

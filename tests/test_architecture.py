@@ -21,13 +21,6 @@ def python(code: str) -> str:
     return run.stdout.strip()
 
 
-def tracked() -> list[str]:
-    git = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, cwd=ROOT, check=False)
-    if git.returncode != 0:
-        pytest.fail("these tests run in a git checkout")
-    return [name for name in git.stdout.split("\0") if name]
-
-
 def test_rooms_import_downwards_only():
     script = Path(sys.executable).with_name("lint-imports")
     run = subprocess.run([script, "--no-cache"], capture_output=True, text=True, cwd=ROOT, check=False)
@@ -64,21 +57,20 @@ def test_no_module_imports_what_only_posix_has():
     assert found == []
 
 
-def test_file_names_work_on_windows_and_macos():
+def test_file_names_work_on_windows_and_macos(tracked):
     reserved = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-    names = tracked()
-    parts = {part for name in names for part in name.split("/")}
+    parts = {part for name in tracked for part in name.split("/")}
     bad = [p for p in parts if re.search(r'[<>:"\\|?*\x00-\x1f]', p) or p[-1] in ". " or reserved.fullmatch(p)]
     assert bad == []
-    folded = [name.casefold() for name in names]
+    folded = [name.casefold() for name in tracked]
     assert len(set(folded)) == len(folded), "two names differ only in case"
-    assert [name for name in names if len(name) > 150] == []
+    assert [name for name in tracked if len(name) > 150] == []
 
 
-def test_no_tracked_text_names_a_folder_of_one_machine():
+def test_no_tracked_text_names_a_folder_of_one_machine(tracked):
     machine = re.compile(r"(?<![\w./])/(?:work|farm|root|home/\w+)/")
     found = []
-    for name in tracked():
+    for name in tracked:
         path = ROOT / name
         if path.suffix in {".py", ".md", ".toml", ".json", ".txt", ".sh", ""} and path.is_file():
             text = path.read_bytes().decode("utf-8", errors="ignore")
