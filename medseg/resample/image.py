@@ -8,7 +8,7 @@ import numpy as np
 
 from medseg.resample.cubic import cubic_aligned, cubic_oblique
 from medseg.resample.jit import in_slabs, kernel
-from medseg.resample.mapping import Aligned, align, match_axes, native, target_to_source
+from medseg.resample.mapping import Aligned, align, match_axes, target_to_source, with_kernel
 
 if TYPE_CHECKING:
     from medseg.geometry import Grid
@@ -49,7 +49,7 @@ def resample_image(
         raise ValueError(msg)
     if array.ndim == 4:
         return np.stack([resample_image(c, source, target, fill=fill, order=order, threads=threads) for c in array])
-    array = native(array)
+    array = with_kernel(array, (np.uint8, np.int16, np.uint16, np.float32, np.float64))
     axis = match_axes(source, target)
     if axis is None:
         _check(array, source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ def in_slabs(work: Callable[[int, int], None], n: int, threads: int | None) -> N
         n: slices along the slowest axis.
         threads: at most this many; None: one for each processor this process may use.
     """
-    workers = min(n, threads or numba.config.NUMBA_NUM_THREADS)
+    workers = min(n, threads or _processors())
     if workers <= 1:
         work(0, n)
         return
@@ -40,3 +41,7 @@ def in_slabs(work: Callable[[int, int], None], n: int, threads: int | None) -> N
     with ThreadPoolExecutor(workers) as pool:
         for done in [pool.submit(work, a, b) for a, b in pairwise(bounds)]:
             done.result()
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,7 +13,7 @@ import numpy as np
 
 from medseg.resample.image import corner
 from medseg.resample.jit import in_slabs, kernel
-from medseg.resample.mapping import align, match_axes, native, target_to_source
+from medseg.resample.mapping import align, match_axes, target_to_source, with_kernel
 
 if TYPE_CHECKING:
     from medseg.geometry import Grid
@@ -43,7 +43,7 @@ def resample_labels(array: np.ndarray, source: Grid, target: Grid, *, threads: i
     if array.shape != source.shape:
         msg = f"the array has shape {array.shape}, its grid {source.shape}"
         raise ValueError(msg)
-    dtype, array = array.dtype, native(array)
+    dtype, array = array.dtype, with_kernel(array, (np.uint8, np.int16, np.int32, np.int64))
     axis = match_axes(source, target)
     if axis is None:
         out = np.zeros(target.shape, array.dtype)

@@ -11,7 +11,7 @@ import numpy as np
 
 from medseg.resample.image import corner
 from medseg.resample.jit import in_slabs, kernel
-from medseg.resample.mapping import align, match_axes, native, target_to_source
+from medseg.resample.mapping import align, match_axes, target_to_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ def labels_from_logits(
         raise ValueError(msg)
     paint = regions is not None
     values = values.astype(np.uint8)
-    logits = native(logits).astype(np.float32, copy=False)
+    logits = logits.astype(np.float32, copy=False)
     axis = match_axes(source, target)
     if axis is None:
         out = np.zeros(target.shape, np.uint8)

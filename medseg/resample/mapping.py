@@ -42,8 +42,9 @@ class Axis:
 
     @property
     def whole(self) -> bool:
-        """Whether every target voxel lies on a source voxel: nothing to interpolate."""
-        return bool((self.x == np.round(self.x)).all())
+        """Whether the target voxels are every n-th source voxel: nothing to interpolate."""
+        steps = np.diff(self.x)
+        return bool((self.x == np.round(self.x)).all() and (steps == steps[:1]).all() and steps.all())
 
     @property
     def picked(self) -> slice:
@@ -132,13 +133,15 @@ def align(array: np.ndarray, source: Grid, target: Grid, axis: tuple[int, int, i
     return Aligned(np.ascontiguousarray(seen), (axes[first], axes[second], axes[third]), (first, second, third))
 
 
-def native(array: np.ndarray) -> np.ndarray:
-    """The array in a dtype that numba takes: this machine's byte order, no bool, no half precision."""
+def with_kernel(array: np.ndarray, dtypes: tuple[type, ...]) -> np.ndarray:
+    """The array in the first of `dtypes` that holds its dtype's values (the last one if none does).
+
+    Every dtype costs its users a compilation, so kernels know few; the usual ones need no copy.
+    """
     if array.dtype == np.bool_:
-        return array.view(np.uint8)
-    if array.dtype == np.float16:
-        return array.astype(np.float32)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+        array = array.view(np.uint8)
+    fits = [dtype for dtype in dtypes if np.can_cast(array.dtype, dtype)]
+    return array.astype(fits[0] if fits else dtypes[-1], copy=False)
 
 
 def _axis(step: float, offset: float, n_source: int, n_target: int) -> Axis:
