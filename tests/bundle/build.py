@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from monai.networks.nets import UNet
 from safetensors.torch import save_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NETWORK = {
     "_target_": "UNet",
@@ -39,44 +42,68 @@ METADATA = {
         "inputs": {
             "image": {
                 "type": "image", "format": "magnitude", "modality": "MR", "num_channels": 1,
-                "spatial_shape": ["2*n", "2*n", "2*n"], "dtype": "float32", "value_range": [],
+                "spatial_shape": ["16*n", "16*n", "16*n"], "dtype": "float32", "value_range": [],
                 "is_patch_data": True, "channel_def": {"0": "T1w"},
             }
         },
         "outputs": {
             "pred": {
                 "type": "image", "format": "segmentation", "num_channels": 3,
-                "spatial_shape": ["2*n", "2*n", "2*n"], "dtype": "float32", "value_range": [],
-                "is_patch_data": True, "channel_def": {"0": "background", "1": "Front", "2": "Back"},
+                "spatial_shape": ["16*n", "16*n", "16*n"], "dtype": "float32", "value_range": [],
+                "is_patch_data": True, "channel_def": {"0": "background", "1": "front", "2": "back"},
             }
         },
     },
 }  # fmt: skip
 
+CARD = """# Blobs
+
+Random weights, for tests and research only. Licence: Apache-2.0. Limits: it finds nothing.
+"""
+
 LABELS = [{"value": 1, "name": "front", "colour": [255, 0, 0]}, {"value": 2, "name": "back", "colour": [0, 255, 0]}]
 
 
-def loader(keys):
-    return {
-        "_target_": "LoadImaged", "keys": keys, "reader": "NibabelReader", "ensure_channel_first": True,
-        "image_only": True,
-    }  # fmt: skip
-
-
-def transforms(keys):
-    """Deterministic preprocessing of both kinds; ends with what RestoreGridd or Invertd undoes."""
+def loading(keys, *, ours):
+    """LoadImaged and EnsureChannelFirstd: two steps, because MONAI Deploy takes the first one out."""
+    reader = "medseg.transforms.VolumeReader" if ours else "NibabelReader"
     return [
-        {"_target_": "Orientationd", "keys": keys, "axcodes": "RAS", "labels": None},
-        {"_target_": "ScaleIntensityd", "keys": "image"},
+        {"_target_": "LoadImaged", "keys": keys, "reader": reader, "image_only": True},
+        {"_target_": "EnsureChannelFirstd", "keys": keys},
     ]
+
+
+def transforms(keys, *, ours):
+    """Deterministic preprocessing: medseg's grid, or the zoo's Orientationd."""
+    several = isinstance(keys, list)
+    grid = {"_target_": "medseg.transforms.ToNetworkGridd", "keys": keys, "spacing_mm": [1.0, 1.0, 1.0]}
+    turn = {"_target_": "Orientationd", "keys": keys, "axcodes": "RAS", "labels": None}
+    if several:
+        grid["label_keys"] = "label"
+    return [grid if ours else turn, {"_target_": "ScaleIntensityd", "keys": "image"}]
 
 
 def compose(steps):
     return {"_target_": "Compose", "transforms": steps}
 
 
-def inference() -> dict:
-    """inference.json as the model zoo writes it, with channels and labels."""
+def inference(*, ours: bool = False) -> dict:
+    """inference.json as the model zoo writes it, with channels and labels; `ours` with medseg's own components."""
+    back = [
+        {"_target_": "Activationsd", "keys": "pred", "softmax": True},
+        {
+            "_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image",
+            "nearest_interp": False, "to_tensor": True,
+        },
+        {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+    ]  # fmt: skip
+    inferer = {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 16], "overlap": 0.25, "mode": "gaussian"}
+    if ours:
+        back = [
+            {"_target_": "medseg.transforms.RestoreGridd", "keys": "pred", "ref": "image"},
+            {"_target_": "medseg.transforms.CleanComponentsd", "keys": "pred", "largest": [1]},
+        ]
+        inferer |= {"_target_": "medseg.inferers.SlidingWindowInferer", "output": "labels"}
     return {
         "imports": ["$import glob", "$import os"],
         "bundle_root": ".",
@@ -88,18 +115,13 @@ def inference() -> dict:
         "labels": deepcopy(LABELS),
         "network_def": deepcopy(NETWORK),
         "network": "$@network_def.to(@device)",
-        "preprocessing": compose([loader("image"), *transforms("image")]),
+        "preprocessing": compose([*loading("image", ours=ours), *transforms("image", ours=ours)]),
         "dataset": {"_target_": "Dataset", "data": "@datalist", "transform": "@preprocessing"},
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
-        "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 16], "overlap": 0.25, "mode": "gaussian"},
+        "inferer": inferer,
         "postprocessing": compose(
             [
-                {"_target_": "Activationsd", "keys": "pred", "softmax": True},
-                {
-                    "_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image",
-                    "nearest_interp": False, "to_tensor": True,
-                },
-                {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+                *back,
                 {
                     "_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir", "output_postfix": "seg",
                     "output_dtype": "uint8", "resample": False, "print_log": False,
@@ -130,11 +152,9 @@ def inference() -> dict:
     }  # fmt: skip
 
 
-def train() -> dict:
+def train(*, ours: bool = False) -> dict:
     keys = ["image", "label"]
-    data = (
-        "$[{'image': i, 'label': i.replace('images', 'labels')} for i in sorted(glob.glob(@dataset_dir + '/*.nii.gz'))]"
-    )
+    data = "$[{'image': i, 'label': i.replace('imagesTr', 'labelsTr')} for i in @images]"
     metric = {
         "_target_": "MeanDice",
         "include_background": False,
@@ -144,7 +164,8 @@ def train() -> dict:
         "imports": ["$import glob"],
         "bundle_root": ".",
         "device": "$torch.device('cpu')",
-        "dataset_dir": "$@bundle_root + '/data/images'",
+        "dataset_dir": "$@bundle_root + '/data'",
+        "images": "$sorted(glob.glob(@dataset_dir + '/imagesTr/*.nii.gz'))",
         "output_dir": "$@bundle_root + '/models'",
         "epochs": 1,
         "val_interval": 1,
@@ -155,7 +176,7 @@ def train() -> dict:
         "loss": {"_target_": "DiceCELoss", "to_onehot_y": True, "softmax": True},
         "optimizer": {"_target_": "torch.optim.Adam", "params": "$@network.parameters()", "lr": 0.001},
         "train": {
-            "deterministic_transforms": [loader(keys), *transforms(keys)],
+            "deterministic_transforms": [*loading(keys, ours=ours), *transforms(keys, ours=ours)],
             "random_transforms": [
                 {"_target_": "RandFlipd", "keys": keys, "prob": 0.5, "spatial_axis": 0},
                 {"_target_": "RandSpatialCropd", "keys": keys, "roi_size": [16, 16, 16], "random_size": False},
@@ -219,14 +240,14 @@ def write_weights(root: Path, *, half: bool = True, seed: int = 0) -> dict:
     return state
 
 
-def write_bundle(root: Path, *, weights: bool = True) -> Path:
+def write_bundle(root: Path, *, weights: bool = True, ours: bool = False) -> Path:
     """A whole bundle under `root`."""
     write_json(root / "configs" / "metadata.json", METADATA)
-    write_json(root / "configs" / "inference.json", inference())
-    write_json(root / "configs" / "train.json", train())
+    write_json(root / "configs" / "inference.json", inference(ours=ours))
+    write_json(root / "configs" / "train.json", train(ours=ours))
     (root / "LICENSE").write_text("Apache License 2.0\n", encoding="utf-8")
     (root / "docs").mkdir()
-    (root / "docs" / "README.md").write_text("# Blobs\n\nRandom weights, for tests.\n", encoding="utf-8")
+    (root / "docs" / "README.md").write_text(CARD, encoding="utf-8")
     (root / "docs" / "data_license.txt").write_text("No data.\n", encoding="utf-8")
     if weights:
         write_weights(root)
