@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.console import stderr
-
 from medseg.cli.console import show_lines, stderr
 
 

@@ -1,0 +1,43 @@
+"""`medseg bundle check` and `trust`: what they print and how they exit."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from medseg.bundle import check
+from medseg.cli.app import run
+
+BAD = check.Problem("MS-B301", "is missing", "LICENSE")
+SLIGHT = check.Problem("MS-B305", "the model card says nothing of limits", "docs/README.md", warning=True)
+
+
+@pytest.mark.parametrize(("problems", "code"), [([], 0), ([SLIGHT], 0), ([SLIGHT, BAD], 4)])
+def test_check_exits_4_only_when_something_stops_the_bundle(problems, code, monkeypatch, capsys):
+    monkeypatch.setattr(check, "check_bundle", lambda bundle: problems)
+    assert run(["bundle", "check", "some"]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert all(p.code in err and p.message in err for p in problems)
+    assert run(["bundle", "check", "some", "--json"]) == code
+    assert [row["code"] for row in json.loads(capsys.readouterr().out)] == [p.code for p in problems]
+
+
+def test_check_of_what_is_no_bundle_exits_4(tmp_path, capsys):
+    assert run(["bundle", "check", str(tmp_path / "nothing")]) == 4
+    assert "MS-B101" in capsys.readouterr().err
+
+
+def test_trust_remembers_a_bundle_as_it_is(tmp_path, monkeypatch, capsys):
+    from medseg.bundle.trust import is_trusted
+
+    for name in ("XDG_CONFIG_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "settings"))
+    bundle = tmp_path / "bundle"
+    (bundle / "configs").mkdir(parents=True)
+    (bundle / "configs" / "metadata.json").write_text("{}", encoding="utf-8")
+    assert not is_trusted(bundle)
+    assert run(["bundle", "trust", str(bundle)]) == 0
+    assert "1 files" in capsys.readouterr().err
+    assert is_trusted(bundle)
