@@ -86,7 +86,7 @@ def plan_cases(cases: Iterable[Case], bundle: Bundle, settings: Settings, out: P
         try:
             plans.append(_plan_case(case, bundle, settings, out, timed))
         except (MedsegError, OSError, MemoryError) as error:
-            plans.append(CasePlan(case.name, failure=Failure.of(case.name, error, case.images[0])))
+            plans.append(CasePlan(case.name, failure=Failure.of(case.name, error, case.images[0] if case.images else "")))
     return tuple(plans)
 
 

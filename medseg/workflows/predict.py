@@ -6,6 +6,7 @@ case is segmented the next one is read.
 
 from __future__ import annotations
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg.bundle.load import Bundle, load_bundle
-from medseg.errors import InputError, UsageError
+from medseg.errors import UsageError
 from medseg.readers.cases import find_cases, load_case
 from medseg.readers.options import ReadOptions
 from medseg.workflows.case_run import CaseResult, Settings, run_case, stage
@@ -78,7 +79,7 @@ def predict(
         OutputError: MS-O301 to MS-O305, the folder is in use or must not be written.
         UsageError: MS-U301 unknown device or MS-U302 options that contradict each other; MS-O306 `out` lies inside
             the folder that is read.
-        InputError: no case was found; MS-O307 two cases would write one output.
+        InputError: no case was found, or two would write one output.
         KeyboardInterrupt: passed on; what is finished is kept and listed.
     """
     if resume and overwrite:
@@ -90,7 +91,7 @@ def predict(
         options = replace(options, strict=True)
     settings = Settings(resolve_device(device), threads, deterministic, outside_domain, flat, options)
     if not isinstance(bundle, Bundle):
-        bundle = load_bundle(bundle, device=settings.device)
+        bundle = load_bundle(os.fspath(bundle), device=settings.device)
     cases = _cases(source, target, bundle, options)
     with computing(threads=threads, deterministic=deterministic), hear:
         hear.plan(_plan_line(cases, bundle, settings))
@@ -162,7 +163,7 @@ class _Run:
             stage(result, self.work)
             aside = self._files(case).publish(self.work)
         except Exception as error:  # noqa: BLE001  whatever one case brings, the others are done
-            failure = Failure.of(case.name, error, case.images[0])
+            failure = Failure.of(case.name, error, case.images[0] if case.images else "")
             return CaseReport(case.name, "failed", failure=failure, seconds=time.perf_counter() - start)
         notes = [*([there.why] if there.why else []), *result.notes, *(f"kept as {path.name}" for path in aside)]
         return self._report(case, "done", result, notes, time.perf_counter() - start)
@@ -230,18 +231,7 @@ def _cases(source: Path, out: Path, bundle: Bundle, options: ReadOptions) -> lis
             file=out,
             mend="name a folder beside the input with -o",
         )
-    cases = find_cases(source, channels=bundle.channels, options=options)
-    seen: dict[str, Case] = {}
-    for case in cases:
-        twin = seen.setdefault(case.name.casefold(), case)  # Windows and macOS do not tell A from a
-        if twin is not case:
-            raise InputError(
-                "MS-O307",
-                f"{twin.images[0]} and {case.images[0]} would both write the case {case.name!r}",
-                file=source,
-                mend="rename one of them, or give the cases names in a CSV list",
-            )
-    return cases
+    return find_cases(source, channels=bundle.channels, options=options)
 
 
 def _plan_line(cases: Sequence[Case], bundle: Bundle, settings: Settings) -> str:

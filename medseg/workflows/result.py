@@ -8,6 +8,7 @@ Example:
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,7 @@ def predict(
 
     Raises:
         UsageError: MS-U304 an array without an affine, or an affine without an array.
-        InputError: the source cannot be read; MS-O308 it holds several cases.
+        InputError: the source cannot be read; MS-O307 it holds several cases.
         DomainError: it lies outside what the bundle was trained on.
         BundleError: the bundle is refused, has no weights, or does not give a label map.
         MemoryLimitError: it does not fit into memory.
@@ -117,7 +118,7 @@ def predict(
         )
     settings = Settings(resolve_device(device), threads, deterministic, outside_domain, options=ReadOptions(**options))
     if not isinstance(bundle, Bundle):
-        bundle = load_bundle(bundle, device=settings.device)
+        bundle = load_bundle(os.fspath(bundle), device=settings.device)
     start = time.perf_counter()
     found, volume, roots = _one(source, affine, bundle, settings.options)
     seconds = time.perf_counter() - start
@@ -140,7 +141,7 @@ def _one(
     if len(cases) != 1:
         names = ", ".join(case.name for case in cases[:5]) + (", ..." if len(cases) > 5 else "")
         raise InputError(
-            "MS-O308",
+            "MS-O307",
             f"there are {len(cases)} cases here ({names}), medseg.predict takes one",
             file=str(source),
             mend="pass one of them, or use `medseg predict` for a folder of cases",
