@@ -19,6 +19,7 @@ from medseg.geometry import Grid, flip_ras_lps
 from medseg.labels import Label
 from medseg.readers.dicom.coded import code_of, palette_colour, table_of
 from medseg.readers.dicom.polygons import fill_polygons
+from medseg.readers.dicom.read import read_dicom
 from medseg.readers.dicom.seg import wanted_values
 from medseg.readers.dicom.series import quiet
 from medseg.readers.options import ReadOptions
@@ -56,7 +57,7 @@ def read_rtstruct(
 
     Args:
         path: the RTSTRUCT file.
-        image: the image the contours were drawn on, or its folder or file; None: the folder of `path`.
+        image: the image the contours were drawn on, or its DICOM folder; None: the folder of `path`.
         options: see `ReadOptions`.
         structures: names or numbers of the structures (ROIs) to read; None: all of them.
 
@@ -163,20 +164,20 @@ def _referenced_series(dataset: Any) -> str | None:
 
 
 def _image(dataset: Any, path: Path, where: Path, options: ReadOptions) -> Volume:
-    from medseg.readers.open import read  # the way in knows every format, this one included
-
     uid = _referenced_series(dataset)
     try:
-        if not where.is_dir():
-            return read(where, options)
-        return read(where, replace(options, series=options.series or uid))
+        volumes = read_dicom(where, replace(options, series=options.series or uid))
+        if len(volumes) == 1:
+            return volumes[0]
+        found = f"{len(volumes)} volumes would fit"
     except InputError as error:
-        raise InputError(
-            "MS-D321",
-            f"the image that its contours were drawn on (series {uid or 'not named'}) cannot be read in {where}: {error.what}",
-            file=path,
-            mend="put the image series beside it, or name its folder: read_rtstruct(path, image_folder)",
-        ) from error
+        found = error.what
+    raise InputError(
+        "MS-D321",
+        f"the image that its contours were drawn on (series {uid or 'not named'}) was not found in {where}: {found}",
+        file=path,
+        mend="put the image series beside it, or name it: read_rtstruct(path, image)",
+    )
 
 
 def _require_frame(structures: list[_Structure], image: Volume, path: Path) -> None:

@@ -1,0 +1,33 @@
+"""One case: what will be read, and what the result will be called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from medseg.readers.options import ReadOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medseg.errors import InputError
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scan to segment, or to learn from.
+
+    Args:
+        name: unique among the cases found together, safe as a file name on every system.
+        images: one file a channel, in the order of the bundle's channels; or one file with all of them (4D); or
+            one DICOM folder.
+        label: the label map that belongs to it, None when there is none.
+        options: how to read it.
+        error: why it cannot be read, known before reading; `load_case` raises it.
+    """
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path | None = None
+    options: ReadOptions = field(default_factory=ReadOptions)
+    error: InputError | None = None
