@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 #: Two slices nearer than this along the normal lie at one place, mm.
 SAME_PLACE_MM = 0.01
-#: A slice may lie this share of a step off the even line: scanners round positions (0.625 mm steps to 0.6, 0.7).
+#: A slice may lie this share of a step off the even line.
 OFF_LINE_STEPS = 0.1
+#: Or this far where that is at most twice the share: positions rounded to 0.1 mm (0.625 mm steps to 0.6, 0.7) are
+#: off by 0.05 mm, and so is the line through the first and last of them.
+ROUNDING_MM = 0.101
 #: A stack that leans more than this from the normal of its slices is tilted (gantry) and gets resampled; less is
 #: rounding, and the affine keeps it exactly.
 TILT_DEG = 0.05
@@ -117,7 +120,7 @@ def classify(planes: Sequence[Plane]) -> StackGeometry:
     usual = np.median(steps)
     usual = float(steps[np.abs(steps - usual) < 0.3 * usual].mean())  # rounded positions: their mean is nearer
     along = float(step @ normal)
-    if off.max() <= OFF_LINE_STEPS * along:
+    if off.max() <= max(OFF_LINE_STEPS * along, min(ROUNDING_MM, 2 * OFF_LINE_STEPS * along)):
         tilt = float(np.degrees(np.arctan2(np.linalg.norm(step - along * normal), along)))
         kind = "tilted" if tilt > TILT_DEG else "regular"
         places = tuple(range(count + 1))
@@ -138,6 +141,9 @@ def _uneven(first: Plane, positions: np.ndarray, normal: np.ndarray, usual: floa
     gapped = np.abs(index - np.round(index)).max() <= OFF_LINE_STEPS and len(set(np.round(index))) == len(index)
     if gapped:
         index = np.round(index)
+    else:  # a lattice that also ends at the last slice
+        even = heights[-1] / np.ceil(heights[-1] / usual - WHOLE_STEP)
+        index, usual = heights / even, even
     tilt = float(np.degrees(np.arctan2(np.linalg.norm(direction - normal), 1.0)))
     worst = int(np.argmax(np.abs(steps - usual)))
     kind = "gapped" if gapped else "irregular"

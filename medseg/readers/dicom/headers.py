@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PIXEL_DATA = (0x7FE0, 0x0010)
 IMPLICIT_LE, EXPLICIT_LE, DEFLATED, EXPLICIT_BE = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
 UNDEFINED_LENGTH = 0xFFFFFFFF
-_PROBE, _SLOW_S = 4, 0.005
+_PROBE, _SLOW_S = 4, 0.02
 
 # kind: s text, S list of texts, f floats, i integer, u unsigned short, r raw bytes (vendor's own, compared only)
 _TAGS: dict[str, tuple[int, str]] = {
@@ -209,6 +209,9 @@ def read_header(path: Path) -> Header | None:
             file=path,
             mend="copy or export it again, or take it out of the folder",
         ) from error
+    if "sop_class" not in values and "sop_uid" not in values and "rows" not in values:
+        found = "this file begins like DICOM but holds no object: it is cut short or damaged"
+        raise InputError("MS-D101", found, file=path, mend="copy or export it again, or take it out of the folder")
     enhanced = 0x52009230 in dataset or 0x52009229 in dataset
     return Header(path, size, syntax, offset, length, values, dataset if enhanced else None)
 

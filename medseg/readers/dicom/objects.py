@@ -48,9 +48,8 @@ def refusal(header: Header) -> InputError | None:
     if sop and sop not in _VOLUMES:
         name = UID(sop).name.replace(" Storage", "")
         return _error(header, "MS-D120", f"this is no image of a volume ({name})")
-    if header.get("rows") is None:
-        what = "no image" if sop == "" else "no pixels"
-        return _error(header, "MS-D120", f"this DICOM object holds {what}") if not _expects_pixels(header) else None
+    if not sop and header.get("rows") is None:
+        return _error(header, "MS-D120", "this DICOM object holds no image")
     if (header.get("samples") or 1) != 1 or header.get("photometric") == "PALETTE COLOR":
         return _error(header, "MS-D121", f"this is a colour image ({header.get('photometric')})")
     if sop.startswith(SECONDARY_CAPTURE) and header.get("position") is None:
@@ -66,10 +65,6 @@ def is_localizer(header: Header) -> bool:
 def localizer_refusal(header: Header) -> InputError:
     """MS-D122: a series of nothing but localizers."""
     return _error(header, "MS-D122", "this series holds only localizer images")
-
-
-def _expects_pixels(header: Header) -> bool:
-    return header.get("position") is not None
 
 
 def _error(header: Header, code: str, what: str) -> InputError:

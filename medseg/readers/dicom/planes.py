@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medseg.errors import GeometryError, InputError
+from medseg.readers.dicom.headers import DEFLATED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,9 +34,9 @@ SPLIT_KEYS = (
     "kernel",
     "kVp",
     "cardiac phase",
+    "temporal position",
     "stack",
     "dimension index",
-    "temporal position",
     "frame reference time",
     "acquisition",
     "acquisition time",
@@ -191,6 +192,8 @@ def check_plane(plane: Plane) -> None:
         InputError: MS-D108 no pixel data, MS-D113 CT without rescale, MS-D119 a pixel format that holds no grey values.
     """
     header = plane.header
+    if plane.rows is None or (header.pixel_offset is None and header.syntax != DEFLATED):
+        raise InputError("MS-D108", "this slice has no pixel data", file=plane.path, mend="copy or export it again")
     if plane.position is None or plane.orientation is None:
         what = "ImagePositionPatient" if plane.position is None else "ImageOrientationPatient"
         raise GeometryError(
@@ -207,8 +210,6 @@ def check_plane(plane: Plane) -> None:
             mend="export the original series (a detector's ImagerPixelSpacing is not the size in the patient)",
         )
     _check_values(plane)
-    if header.pixel_length == 0 and header.pixel_offset is None and header.syntax != "1.2.840.10008.1.2.1.99":
-        raise InputError("MS-D108", "this slice has no pixel data", file=plane.path, mend="copy or export it again")
     if (header.get("samples") or 1) != 1 or header.get("bits_allocated") not in (8, 16, 32):
         found = f"{header.get('samples') or 1} samples of {header.get('bits_allocated')} bits a pixel"
         raise InputError(

@@ -132,7 +132,7 @@ def _refused_note(series: Series) -> Decision:
 
 def _label_object(path: Path, options: ReadOptions) -> Volume | None:
     """The label volume of a SEG or RTSTRUCT file, None for anything else."""
-    if not path.is_file():
+    if not path.is_file() or path.name.upper() == "DICOMDIR":
         return None
     from medseg.readers.dicom.headers import read_header
     from medseg.readers.dicom.objects import kind_of

@@ -173,10 +173,10 @@ def _volumes_of(headers: list[Header], localizers: int, options: ReadOptions) ->
 
 def _planes_of(header: Header) -> list[Plane]:
     check_size(header)
-    if is_mosaic(header):
-        return mosaic_planes(header)
     if header.dataset is not None or (header.get("frames") or 1) > 1:
         return frame_planes(header)
+    if is_mosaic(header):
+        return mosaic_planes(header)
     return [plane_of(header)]
 
 
