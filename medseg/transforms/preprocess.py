@@ -123,7 +123,7 @@ class ToNetworkGridd(MapTransform):
             source = _grid(image)
             target = target or network_grid(source, self.axcodes, self.spacing_mm, self.tolerance)
             put = _put_labels if key in self.label_keys else self._put_image
-            moved = _like(put(image, source, target), image, target)
+            moved = _like(put(image, source, target).to(image.device), image, target)
             moved.meta.setdefault("input_affine", torch.tensor(source.affine))
             moved.meta.setdefault("input_shape", torch.tensor(source.shape))
             out[key] = moved
@@ -172,7 +172,7 @@ class RestoreGridd(MapTransform):
         self.regions = None if regions is None else tuple(regions)
 
     def __call__(self, data: Mapping[Hashable, MetaTensor]) -> dict[Hashable, MetaTensor]:
-        """Restore every key to a (1, I, J, K) label map with the input's affine.
+        """Restore every key to a (1, I, J, K) label map on the CPU, with the input's affine.
 
         Raises:
             UsageError: MS-U150 for what is no (C, I, J, K) MetaTensor, MS-U151 when `ref` did not go through
@@ -189,7 +189,7 @@ class RestoreGridd(MapTransform):
                 mend="preprocess it with medseg.transforms.ToNetworkGridd, and keep its meta",
             )
         i, j, k = (int(n) for n in ref.meta["input_shape"])
-        target = Grid((i, j, k), np.asarray(ref.meta["input_affine"], np.float64))
+        target = Grid((i, j, k), torch.as_tensor(ref.meta["input_affine"]).cpu().numpy())
         for key in self.key_iterator(out):
             out[key] = self._restore(out[key], key, source, target, ref)
         return out
@@ -263,7 +263,7 @@ def _stack(channels: list[np.ndarray]) -> torch.Tensor:
 
 
 def _like(tensor: torch.Tensor, image: MetaTensor, grid: Grid) -> MetaTensor:
-    """The tensor with the image's meta and device, on `grid`."""
-    moved = MetaTensor(tensor.to(image.device), meta=dict(image.meta))
+    """The tensor with the image's meta, on `grid`."""
+    moved = MetaTensor(tensor, meta=dict(image.meta))
     moved.affine = torch.tensor(grid.affine)
     return moved

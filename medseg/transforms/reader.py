@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from monai.data import ImageReader, MetaTensor
 
-from medseg.errors import GeometryError, UsageError
-from medseg.geometry import same_space
+from medseg.errors import UsageError
+from medseg.readers.cases import Case, load_case
+from medseg.readers.open import read
 from medseg.readers.options import ReadOptions
 from medseg.volume import Source, Volume
 
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
 class VolumeReader(ImageReader):
     """A MONAI image reader for every format that medseg reads: NIfTI, NRRD, MetaImage, DICOM files and folders.
 
-    Several paths become the channels of one image; they must lie in one space. What cannot be read with certainty
-    is refused with medseg's own error (MONAI shows it at the end of its own).
+    Several paths become the channels of one image. What cannot be read with certainty is refused for good: `read`
+    keeps the error and `get_data` raises it, because `LoadImage` answers an error in `read` by trying MONAI's own
+    readers, which would accept a DICOM folder with missing slices.
 
     Args:
         **options: fields of `medseg.readers.options.ReadOptions`, such as `series="4"`; `LoadImaged` hands on what
@@ -49,42 +51,35 @@ class VolumeReader(ImageReader):
         """Whether every path exists: readers go by the first bytes of a file, not by its name."""
         return all(Path(path).exists() for path in _paths(filename))
 
-    def read(self, data: Sequence[PathLike] | PathLike, **kwargs) -> Volume:
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs) -> Volume | Exception:
         """Read one path, or several as channels.
 
         Args:
             data: file or folder, or several of them.
             **kwargs: options that replace those of the constructor.
 
-        Raises:
-            InputError: a path cannot be read (see `medseg.read`), or the channels (MS-G150) lie in several spaces.
+        Returns:
+            The volume as read, several paths stacked on the grid of the first, as `medseg predict` does; or why it
+            cannot be read, for `get_data` to raise.
         """
-        from medseg.readers.open import read
-
         options = ReadOptions(**{**vars(self.options), **kwargs})
         paths = _paths(data)
-        volumes = [read(path, options) for path in paths]
-        first = volumes[0]
-        if len(volumes) == 1:
-            return first
-        for path, volume in zip(paths, volumes, strict=True):
-            if not same_space(volume.grid, first.grid) or volume.array.ndim != 3:
-                raise GeometryError(
-                    "MS-G150",
-                    f"this channel is {volume.array.shape} voxels of {_mm(volume)} mm, "
-                    f"the first one {first.array.shape} of {_mm(first)} mm, or lies elsewhere",
-                    file=path,
-                    mend="resample the channels to one grid, or give them to `medseg predict`, which does so",
-                )
-        files = tuple(file for volume in volumes for file in volume.source.files)
-        return Volume(
-            np.stack([volume.array for volume in volumes]),
-            first.affine,
-            Source(path=first.source.path, format=first.source.format, files=files, modality=first.source.modality),
-        )
+        try:
+            if len(paths) == 1:
+                return read(paths[0], options)
+            names = tuple(f"{n}" for n in range(len(paths)))
+            return load_case(Case(name=paths[0].name, images=tuple(paths), options=options), names)
+        except Exception as error:  # noqa: BLE001  not swallowed: get_data raises it
+            return error
 
-    def get_data(self, img: Volume) -> tuple[np.ndarray, dict]:
-        """The array of a volume, (I, J, K) or (C, I, J, K), and MONAI's meta."""
+    def get_data(self, img: Volume | Exception) -> tuple[np.ndarray, dict]:
+        """The array of a volume, (I, J, K) or (C, I, J, K), and MONAI's meta.
+
+        Raises:
+            InputError: the paths cannot be read, or the channels cannot be put onto one grid.
+        """
+        if isinstance(img, Exception):
+            raise img
         return img.array, _meta(img)
 
 
@@ -130,7 +125,3 @@ def _meta(volume: Volume) -> dict:
 
 def _paths(data: Sequence[PathLike] | PathLike) -> list[Path]:
     return [Path(data)] if isinstance(data, (str, Path)) else [Path(path) for path in data]  # type: ignore[union-attr]
-
-
-def _mm(volume: Volume) -> str:
-    return " x ".join(f"{s:.4g}" for s in volume.spacing_mm)
