@@ -79,7 +79,7 @@ def _by_number(files: list[Path], channels: Sequence[str], options: ReadOptions)
     # 'scan_0001', 'scan_0002', ... without a 'scan_0000' are numbers of scans, unless the bundle wants channels.
     taken = {prefix: found for prefix, found in groups.items() if found and (0 in found or len(channels) > 1)}
     used = {file for found in taken.values() for file in found.values()}
-    cases = [(numbered_case(prefix, found, channels, options), {prefix}) for prefix, found in taken.items()]
+    cases: Found = [(numbered_case(prefix, found, channels, options), {prefix}) for prefix, found in taken.items()]
     return cases, [file for file in files if file not in used]
 
 
