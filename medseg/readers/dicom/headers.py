@@ -30,7 +30,7 @@ IMPLICIT_LE, EXPLICIT_LE, DEFLATED, EXPLICIT_BE = (f"1.2.840.10008.1.2{end}" for
 UNDEFINED_LENGTH = 0xFFFFFFFF
 _PROBE, _SLOW_S = 4, 0.02
 
-# kind: s text, S list of texts, f floats, i integer, u unsigned short, r raw bytes (vendor's own, compared only)
+# kind: s text, S list of texts, f floats, F binary double, i integer (None when it is none), I integer that must be, u unsigned short, r raw bytes (vendor's own, compared only)
 _TAGS: dict[str, tuple[int, str]] = {
     "charset": (0x00080005, "S"),
     "image_type": (0x00080008, "S"),
@@ -70,7 +70,7 @@ _TAGS: dict[str, tuple[int, str]] = {
     "cardiac_phase": (0x00209241, "r"),
     "samples": (0x00280002, "u"),
     "photometric": (0x00280004, "s"),
-    "frames": (0x00280008, "i"),
+    "frames": (0x00280008, "I"),
     "rows": (0x00280010, "u"),
     "cols": (0x00280011, "u"),
     "pixel_spacing": (0x00280030, "f"),
@@ -275,8 +275,10 @@ def _decode(dataset: pydicom.Dataset, tag: int, kind: str) -> Any:
     parts = [part.strip(" \0") for part in text.split("\\")]
     if kind == "S":
         return tuple(parts)
+    if kind == "I" or (kind == "i" and parts[0].lstrip("+-").isdigit()):
+        return int(parts[0])
     if kind == "i":
-        return int(float(parts[0]))
+        return None
     numbers = tuple(float(part) for part in parts)
     if not all(math.isfinite(n) for n in numbers):
         msg = f"tag {tag:08X} holds {text!r}"

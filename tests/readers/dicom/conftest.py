@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pydicom
 import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -18,6 +17,8 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import pydicom
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 WEIGHTS = np.array([2.0, 3.0, 5.0])
