@@ -12,8 +12,8 @@
     └── OutputError             exit 7   the output folder is in use, full or not ours
 
 An error says what was found, in which file, and what to type next. Codes (`MS-N101`) are stable and
-explained in docs/errors.md: N NIfTI, R NRRD and MetaImage, D DICOM, C case lists, G geometry, X domain,
-B bundles, O output, M memory, U usage, T training.
+explained in docs/errors: F files of any kind, N NIfTI, R NRRD and MetaImage, D DICOM, C case lists, G geometry,
+X domain, B bundles, O output, M memory, U usage, T training.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Integers without scaling keep their type, so label values are exact; scaled valu
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from medseg.volume import Decision, Source, Volume
 
 #: Header extensions that are looked at for a label table, bytes.
 _MAX_EXTENSIONS = 1 << 20
+
+if TYPE_CHECKING:
+    from io import BufferedIOBase
 
 
 def read_nifti(path: str | Path, options: ReadOptions | None = None) -> Volume:
@@ -73,7 +76,7 @@ def read_nifti(path: str | Path, options: ReadOptions | None = None) -> Volume:
     return Volume(array, affine, source, None if rows is None else LabelTable.from_json(rows))
 
 
-def read_header(stream: IO[bytes], path: Path) -> NiftiHeader:
+def read_header(stream: BufferedIOBase, path: Path) -> NiftiHeader:
     """The header at the start of an open (decompressed) stream.
 
     Raises:
@@ -117,7 +120,7 @@ def _read_image(path: Path, header: NiftiHeader, options: ReadOptions) -> tuple[
 
 
 def _read_voxels(
-    stream: IO[bytes], path: Path, header: NiftiHeader, options: ReadOptions, *, gzipped: bool, at: int
+    stream: BufferedIOBase, path: Path, header: NiftiHeader, options: ReadOptions, *, gzipped: bool, at: int
 ) -> tuple[np.ndarray, bytes, int]:
     """The voxels (1-D, native), the header extensions, and how many bytes follow; `at` bytes were read before."""
     needed = int(np.prod([int(n) for n in header.shape], dtype=object)) * header.dtype.itemsize

@@ -33,7 +33,7 @@ def place(header: NiftiHeader, path: Path, options: ReadOptions) -> tuple[np.nda
         GeometryError: MS-N110 no orientation at all, MS-N111 broken sform, MS-N112 broken qform and no sform,
             MS-N113 (strict) sform and qform disagree, MS-N115 no usable spacing.
     """
-    shape = header.shape[:3]
+    shape = header.grid_shape
     decisions = list(_units(header))
     if header.sform_code > 0:
         affine = _sform(header, path)
@@ -166,7 +166,8 @@ def _assumed(header: NiftiHeader, path: Path, options: ReadOptions) -> np.ndarra
             file=path,
             mend="write the file again from its source, with its spacing",
         )
-    return assumed_affine(header.shape[:3], tuple(spacing), options.assume_orientation)
+    i, j, k = (float(s) for s in spacing)
+    return assumed_affine(header.grid_shape, (i, j, k), options.assume_orientation)
 
 
 def _numbers(values) -> str:

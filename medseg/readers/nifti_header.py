@@ -69,6 +69,12 @@ class NiftiHeader:
     description: str
     intent: int
 
+    @property
+    def grid_shape(self) -> tuple[int, int, int]:
+        """(I, J, K)."""
+        i, j, k = self.shape[:3]
+        return i, j, k
+
 
 def header_size(first: bytes) -> int:
     """348 (NIfTI-1) or 540 (NIfTI-2) bytes, from the first four."""

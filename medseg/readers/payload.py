@@ -10,7 +10,8 @@ import bz2
 import os
 import zlib
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from gzip import BadGzipFile
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -20,11 +21,13 @@ from medseg.errors import InputError, MemoryLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedIOBase
     from pathlib import Path
 
     from medseg.readers.options import ReadOptions
 
 _CHUNK = 1 << 20
+_CORRUPT: tuple[type[Exception], ...] = (isal_zlib.error, zlib.error, BadGzipFile)  # type: ignore[assignment]
 #: Deflate shrinks nothing below 1/1032 of its size.
 _DEFLATE_LIMIT = 1032
 #: Bytes beyond the image that are counted (and thrown away) before the file is taken for a decompression bomb.
@@ -62,7 +65,7 @@ def require_room(path: Path, shape: tuple[int, ...], dtype: np.dtype, options: R
 
 
 @contextmanager
-def open_stream(path: Path, *, gzipped: bool) -> Iterator[IO[bytes]]:
+def open_stream(path: Path, *, gzipped: bool) -> Iterator[BufferedIOBase]:
     """The (decompressed) bytes of a file; every failure of the decoder names the file.
 
     Raises:
@@ -89,13 +92,13 @@ def translated(path: Path) -> Iterator[None]:
         raise InputError(
             "MS-F120", "the compressed file ends early", file=path, mend="copy or download it again"
         ) from None
-    except (isal_zlib.error, zlib.error, igzip.BadGzipFile) as error:
+    except _CORRUPT as error:
         raise InputError(
             "MS-F121", f"the compressed data are corrupt ({error})", file=path, mend="copy or download it again"
         ) from None
 
 
-def skip(stream: IO[bytes], count: int, path: Path) -> None:
+def skip(stream: BufferedIOBase, count: int, path: Path) -> None:
     """Move on by `count` bytes.
 
     Raises:
@@ -108,17 +111,17 @@ def skip(stream: IO[bytes], count: int, path: Path) -> None:
         count -= len(block)
 
 
-def read_array(stream: IO[bytes], path: Path, count: int, dtype: np.dtype) -> np.ndarray:
+def read_array(stream: BufferedIOBase, path: Path, count: int, dtype: np.dtype) -> np.ndarray:
     """Exactly `count` values of `dtype` (any byte order) as a writable 1-D array in native byte order.
 
     Raises:
         InputError: MS-F120 when the stream ends early.
     """
     array = np.empty(count, dtype)
-    view = memoryview(array.view(np.uint8))
+    view = array.view(np.uint8).data
     done = 0
     while done < len(view):
-        got = stream.readinto(view[done : done + _CHUNK])  # type: ignore[attr-defined]
+        got = stream.readinto(view[done : done + _CHUNK])
         if not got:
             raise _short(path, f"it ends early: {done} of {len(view)} bytes of voxels")
         done += got
@@ -132,7 +135,7 @@ def native(array: np.ndarray) -> np.ndarray:
     return array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
 
 
-def drain(stream: IO[bytes], path: Path) -> int:
+def drain(stream: BufferedIOBase, path: Path) -> int:
     """Read to the end, so that checksums are compared; the number of bytes there were.
 
     Raises:
@@ -149,7 +152,7 @@ def drain(stream: IO[bytes], path: Path) -> int:
                     file=path,
                     mend="its header or its data are wrong: write the file again from its source",
                 )
-    except igzip.BadGzipFile as error:
+    except BadGzipFile as error:
         if "Not a gzipped file" not in str(error):
             raise
         extra += 1  # bytes that are no gzip follow after a complete, checked stream; their number is unknown
@@ -192,7 +195,7 @@ def inflate(data: bytes, path: Path, count: int, dtype: np.dtype) -> tuple[np.nd
 
 
 @contextmanager
-def open_encoded(file: IO[bytes], encoding: str) -> Iterator[IO[bytes]]:
+def open_encoded(file: BufferedIOBase, encoding: str) -> Iterator[BufferedIOBase]:
     """The rest of an open file, decoded: 'raw', 'gzip' or 'bzip2'."""
     if encoding == "gzip":
         with igzip.IGzipFile(fileobj=file, mode="rb") as stream:
@@ -204,7 +207,7 @@ def open_encoded(file: IO[bytes], encoding: str) -> Iterator[IO[bytes]]:
         yield file
 
 
-def remaining(file: IO[bytes]) -> int:
+def remaining(file: BufferedIOBase) -> int:
     """Bytes from the file's position to its end."""
     return os.fstat(file.fileno()).st_size - file.tell()
 

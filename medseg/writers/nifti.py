@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 from isal import igzip
@@ -19,6 +19,8 @@ from medseg.geometry import Grid
 from medseg.writers.atomic import atomic_write
 
 if TYPE_CHECKING:
+    from io import BufferedIOBase
+
     from medseg.labels import LabelTable
 
 _CHUNK = 1 << 20
@@ -59,7 +61,7 @@ def write_nifti(
         raise ValueError(msg)
     voxels = storable(array)
     head = _head(voxels, affine, labels, description)
-    flat = memoryview(voxels.reshape(-1, order="F").view(np.uint8))
+    flat = voxels.reshape(-1, order="F").view(np.uint8).data
     gzipped = path.name.lower().endswith(".gz")
 
     def write(temporary: Path) -> None:
@@ -145,13 +147,12 @@ def _extension(text: bytes) -> bytes:
     return size.to_bytes(4, "little") + _COMMENT.to_bytes(4, "little") + text.ljust(size - 8, b"\0")
 
 
-def _copy(stream: IO[bytes], head: bytes, flat: memoryview) -> None:
+def _copy(stream: BufferedIOBase, head: bytes, flat: memoryview) -> None:
     stream.write(head)
-    for start in range(0, len(flat), _CHUNK):
-        stream.write(flat[start : start + _CHUNK])
+    stream.writelines(flat[start : start + _CHUNK] for start in range(0, len(flat), _CHUNK))
 
 
-def _compare(stream: IO[bytes], head: bytes, flat: memoryview) -> None:
+def _compare(stream: BufferedIOBase, head: bytes, flat: memoryview) -> None:
     """Raise unless the stream holds `head` and `flat` and nothing else (at its end gzip compares the checksum)."""
     same = stream.read(len(head)) == head
     for start in range(0, len(flat), _CHUNK):
