@@ -139,9 +139,7 @@ def preview_png(
     if warning:
         figure.text(0.5, 0.965, warning, color="#ff5555", ha="center", va="center", fontsize=13, weight="bold")
     names = list(legend) if legend is not None else [label.name for label in table]
-    patches = [
-        Patch(facecolor=_colour(label.colour), label=name) for label, name in zip(table, names, strict=True)
-    ]
+    patches = [Patch(facecolor=_colour(label.colour), label=name) for label, name in zip(table, names, strict=True)]
     if patches:
         box = figure.legend(
             handles=patches, loc="lower center", ncols=min(4, len(patches)), frameon=False, labelcolor="white"

@@ -41,7 +41,7 @@ class CasePlan:
 
     Args:
         name: the case.
-        shape: of the image, (I, J, K) or (C, I, J, K).
+        shape: of the image, (I, J, K).
         spacing_mm: of the image.
         network_shape: spatial shape that the network would see.
         windows: how many windows.
@@ -86,7 +86,9 @@ def plan_cases(cases: Iterable[Case], bundle: Bundle, settings: Settings, out: P
         try:
             plans.append(_plan_case(case, bundle, settings, out, timed))
         except (MedsegError, OSError, MemoryError) as error:
-            plans.append(CasePlan(case.name, failure=Failure.of(case.name, error, case.images[0] if case.images else "")))
+            plans.append(
+                CasePlan(case.name, failure=Failure.of(case.name, error, case.images[0] if case.images else ""))
+            )
     return tuple(plans)
 
 
@@ -105,7 +107,7 @@ def _plan_case(
     places = CaseFiles(out, case.name, settings.flat)
     return CasePlan(
         name=case.name,
-        shape=volume.array.shape,
+        shape=volume.grid.shape,
         spacing_mm=volume.spacing_mm,
         network_shape=shape,
         windows=windows,

@@ -57,7 +57,7 @@ def describe_input(volume: Volume, roots: Iterable[Path] = ()) -> dict[str, Any]
         "modality": source.modality,
         "series_number": source.series_number,
         "channels": list(source.channels),
-        "shape": list(volume.array.shape),
+        "shape": list(grid.shape),
         "spacing_mm": [round(s, 6) for s in grid.spacing_mm],
         "affine_ras": grid.affine.tolist(),
         "orientation": grid.axcodes,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from medseg.volume import Volume
 from medseg.writers.nifti import write_nifti
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def blocks(seed: int = 0, shape=(20, 22, 18)) -> np.ndarray:

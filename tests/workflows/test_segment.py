@@ -157,4 +157,6 @@ def test_no_memory_in_a_transform(scan, toy):
         raise MemoryError
 
     with pytest.raises(MemoryLimitError):
-        segment(scan, replace(toy, preprocessing=Compose([Lambdad(keys="image", func=full), NormalizeIntensityd("image")])))
+        segment(
+            scan, replace(toy, preprocessing=Compose([Lambdad(keys="image", func=full), NormalizeIntensityd("image")]))
+        )
