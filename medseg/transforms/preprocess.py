@@ -209,7 +209,7 @@ class RestoreGridd(MapTransform):
             restored = _stack([labels])
         else:
             restored = _put_labels(pred, source, target)
-        if restored.is_floating_point():
+        if restored.is_floating_point() or restored.dtype == torch.bool:
             restored = restored.to(torch.uint8 if restored.max() <= np.iinfo(np.uint8).max else torch.int32)
         moved = _like(restored, ref, target)
         for name in ("input_affine", "input_shape"):
