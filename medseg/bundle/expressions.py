@@ -46,7 +46,7 @@ _NAMES = """
     torch.mean torch.min torch.ones torch.round torch.sigmoid torch.softmax torch.stack torch.sum torch.tensor
     torch.uint8 torch.where torch.zeros
     monai.data.decollate_batch monai.data.list_data_collate monai.data.load_decathlon_datalist
-    monai.data.no_collation monai.data.pad_list_data_collate monai.data.partition_dataset
+    monai.data.pad_list_data_collate monai.data.partition_dataset
     monai.handlers.from_engine monai.handlers.utils.from_engine
     monai.utils.CommonKeys.IMAGE monai.utils.CommonKeys.LABEL monai.utils.CommonKeys.PRED monai.utils.set_determinism
     ignite.engine.Events.COMPLETED ignite.engine.Events.EPOCH_COMPLETED ignite.engine.Events.ITERATION_COMPLETED

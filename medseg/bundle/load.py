@@ -24,9 +24,10 @@ from medseg.bundle.gate import GatedParser, full_name
 from medseg.bundle.shipped import config_path, find_bundle
 from medseg.bundle.trust import is_trusted
 from medseg.bundle.versions import check_versions
-from medseg.bundle.weights import load_into, read_weights, require_weights, sha256
+from medseg.bundle.weights import load_into, read_weights, require_weights
 from medseg.errors import BundleError, MedsegError
 from medseg.labels import LabelTable
+from medseg.writers.atomic import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

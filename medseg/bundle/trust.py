@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medseg.bundle.weights import sha256
 from medseg.errors import BundleError
+from medseg.writers.atomic import sha256, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,8 +48,6 @@ def trust_bundle(root: Path) -> dict[str, str]:
     Raises:
         OutputError: the settings cannot be written.
     """
-    from medseg.writers.atomic import write_json
-
     files = fingerprint(root)
     known = _known()
     known[str(root.resolve())] = files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from typing import TYPE_CHECKING, Any
 
@@ -108,12 +107,6 @@ def load_into(network: nn.Module, state: Mapping[str, torch.Tensor], path: Path)
     if broken:
         raise BundleError("MS-B114", f"weights are not finite: {_some(broken)}", file=path, mend="train it anew")
     network.load_state_dict(dict(state))
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file's content, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _some(names: list[str]) -> str:
