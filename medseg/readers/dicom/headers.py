@@ -258,6 +258,8 @@ def _find_pixels(file, dataset: pydicom.FileDataset) -> tuple[int | None, int]:
 def _decode(dataset: pydicom.Dataset, tag: int, kind: str) -> Any:
     element = dataset.get_item(tag)
     raw = None if element is None else element.value
+    if kind == "S" and raw and not isinstance(raw, bytes):  # pydicom has needed the character set already
+        return (raw,) if isinstance(raw, str) else tuple(str(part) for part in raw)
     if not isinstance(raw, bytes) or not raw:
         return None
     little = getattr(element, "is_little_endian", True)
