@@ -107,7 +107,7 @@ def skip(stream: BufferedIOBase, count: int, path: Path) -> None:
     while count > 0:
         block = stream.read(min(count, _CHUNK))
         if not block:
-            raise _short(path, "its data begin after the end of the file")
+            raise _short(path, "it ends early, before its first voxel")
         count -= len(block)
 
 

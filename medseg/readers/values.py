@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 #: float32 holds every whole number up to here.
 _EXACT_IN_FLOAT32 = 2**24
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def scaled(array: np.ndarray, slope: float, inter: float, path: Path) -> np.ndarray:
@@ -31,7 +32,7 @@ def scaled(array: np.ndarray, slope: float, inter: float, path: Path) -> np.ndar
         InputError: MS-F114 when the result is beyond float32.
     """
     peak = max(abs(float(f(array)) * slope + inter) for f in (np.fmin.reduce, np.fmax.reduce))
-    if peak > np.finfo(np.float32).max:
+    if peak > _FLOAT32_MAX:
         raise InputError(
             "MS-F114",
             f"scaled by {slope:g} x + {inter:g} its voxels reach {peak:.3g}, beyond any intensity",
@@ -64,7 +65,7 @@ def narrowed(array: np.ndarray) -> tuple[np.ndarray, tuple[Decision, ...]]:
         if lost.any():
             changed = array[lost]
             changed = changed[~np.isnan(changed)]
-            beyond = np.abs(changed) > np.finfo(np.float32).max
+            beyond = np.abs(changed) > _FLOAT32_MAX
             beyond |= (np.abs(changed) > _EXACT_IN_FLOAT32) & (changed == np.rint(changed))
             if beyond.any():
                 return array, ()
