@@ -29,7 +29,7 @@ class MedsegError(Exception):
     """An error with a stable code, the file it is about, and the mend.
 
     Args:
-        code: stable identifier such as `MS-N101`, listed in docs/errors.md.
+        code: stable identifier such as `MS-N101`, explained under docs/errors/.
         what: what was found, in one sentence, without the file name.
         file: the file or folder it is about, when there is one.
         mend: what the user can do or type next.

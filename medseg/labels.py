@@ -64,8 +64,8 @@ class LabelTable:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(sorted(self.labels, key=lambda label: label.value)))
-        for what, found in (("value", [x.value for x in self]), ("name", [x.name for x in self])):
-            twice = sorted({str(x) for x in found if found.count(x) > 1})
+        for what, found in (("value", [str(x.value) for x in self]), ("name", [x.name for x in self])):
+            twice = sorted({x for x in found if found.count(x) > 1})
             if twice:
                 msg = f"each label {what} stands once in a table, repeated: {', '.join(twice)}"
                 raise ValueError(msg)

@@ -22,7 +22,7 @@ class Decision:
     """Something a reader had to decide, repair or could not know; it is shown and goes into record.json.
 
     Args:
-        code: stable identifier such as `MS-N210`, listed in docs/errors.md.
+        code: stable identifier such as `MS-N210`, explained under docs/errors/.
         message: one sentence with the numbers.
         warning: whether the user should look at it (a plain record otherwise).
     """
