@@ -6,6 +6,8 @@ import torch
 from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 
+from medseg.inferers.precision import has_native_bf16
+
 
 class MixedPrecisionInferer(Inferer):
     """Runs the network under bfloat16 autocast where the device has it, and returns float32.
@@ -26,17 +28,8 @@ class MixedPrecisionInferer(Inferer):
         """(B, C, D, H, W) -> the network's output, every tensor of it in float32."""
         if self.channels_last:
             inputs = inputs.to(memory_format=torch.channels_last_3d)
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=has_fast_bfloat16(inputs.device)):
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=has_native_bf16(inputs.device)):
             return _float32(self.inferer(inputs, network, *args, **kwargs))
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether this device multiplies bfloat16 natively."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return (
-        device.type == "cpu" and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
 
 
 def _float32(output):

@@ -45,7 +45,7 @@ class Deformation:
         points = self.control
         for axis, n in enumerate(self.size, 1):
             basis = spline_basis(n, points.shape[axis])
-            points = torch.movedim(torch.tensordot(basis, points, dims=([1], [axis])), 0, axis)
+            points = (points.movedim(axis, -1) @ basis.T).movedim(-1, axis)
         return points.permute(1, 2, 3, 0)
 
 
@@ -118,7 +118,7 @@ class RandDeformd(RandomizableTransform, MapTransform):
     def __init__(
         self,
         keys: KeysCollection,
-        label_keys: KeysCollection,
+        label_keys: str | Sequence[str],
         spatial_size: Sequence[int],
         prob: float = 0.8,
         rotate_deg: float = 20.0,
@@ -165,8 +165,8 @@ class RandDeformd(RandomizableTransform, MapTransform):
         deformation = self.choose(first.shape[1:], spacing)
         for key in self.key_iterator(out):
             apply = deform_labels if key in self.label_keys else deform
-            plain = data[key].as_tensor() if isinstance(data[key], MetaTensor) else data[key]
-            out[key] = apply(plain, deformation)
+            value = data[key]
+            out[key] = apply(value.as_tensor() if isinstance(value, MetaTensor) else value, deformation)
         return out
 
 
