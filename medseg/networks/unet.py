@@ -11,7 +11,7 @@ only what lies behind a point: Monte Carlo samples whose dropout begins at the h
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from monai.networks.blocks.dynunet_block import UnetOutBlock, UnetUpBlock
 from torch import Tensor, nn
@@ -115,12 +115,12 @@ class UNet(nn.Module):
         msg = f"dropout stands at the points {', '.join(POINTS)}, got {point!r}"
         raise ValueError(msg)
 
-    def _decode(self, levels: list[Tensor], cache: Cache):
+    def _decode(self, levels: list[Tensor], cache: Cache) -> Any:
         cache["bottleneck"] = levels
         *skips, x = levels
         return self._stages(self.stages[0](self.dropout_bottleneck(x), skips[-1]), skips[:-1], 1, cache)
 
-    def _stages(self, x: Tensor, skips: list[Tensor], first: int, cache: Cache):
+    def _stages(self, x: Tensor, skips: list[Tensor], first: int, cache: Cache) -> Any:
         """The decoder behind stage `first - 1`, whose output before dropout is `x`; `skips` finest first."""
         cache["decoder"] = [*skips, x]
         outputs = []
