@@ -142,20 +142,15 @@ def drain(stream: BufferedIOBase, path: Path) -> int:
         InputError: MS-F122 when there is no end in sight.
     """
     extra = 0
-    try:
-        while block := stream.read(_CHUNK):
-            extra += len(block)
-            if extra > _MAX_EXTRA:
-                raise InputError(
-                    "MS-F122",
-                    f"more than {_gib(_MAX_EXTRA)} follow after the image that its header declares",
-                    file=path,
-                    mend="its header or its data are wrong: write the file again from its source",
-                )
-    except BadGzipFile as error:
-        if "Not a gzipped file" not in str(error):
-            raise
-        extra += 1  # bytes that are no gzip follow after a complete, checked stream; their number is unknown
+    while block := stream.read(_CHUNK):
+        extra += len(block)
+        if extra > _MAX_EXTRA:
+            raise InputError(
+                "MS-F122",
+                f"more than {_gib(_MAX_EXTRA)} follow after the image that its header declares",
+                file=path,
+                mend="its header or its data are wrong: write the file again from its source",
+            )
     return extra
 
 
