@@ -48,15 +48,15 @@ def rows(quick: bool) -> list[dict]:
     slices, side, repeats = (30, 128, 2) if quick else (300, 512, 5)
     load = LoadImage(reader=ITKReader(), image_only=True)
 
-    def simpleitk(folder: str) -> np.ndarray:
+    def simpleitk(folder: str) -> SimpleITK.Image:
         reader = SimpleITK.ImageSeriesReader()
         reader.SetFileNames(reader.GetGDCMSeriesFileNames(folder))
-        return SimpleITK.GetArrayViewFromImage(reader.Execute()).copy()
+        return reader.Execute()
 
     with tempfile.TemporaryDirectory() as folder:
         write_series(Path(folder), slices, side)
         ours = read_one(folder).array.transpose(2, 1, 0)
-        if not np.array_equal(ours, simpleitk(folder)):
+        if not np.array_equal(ours, SimpleITK.GetArrayFromImage(simpleitk(folder))):
             raise SystemExit("medseg and SimpleITK read different values")
         ways = {
             "medseg": lambda: read_one(folder),
