@@ -36,6 +36,7 @@ def output_lock(out: Path) -> Iterator[Path]:
     Raises:
         OutputError: MS-O301 another run holds the folder; MS-O302 it cannot be made or written.
     """
+    work = out / WORK
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = FileLock(out / LOCK, timeout=0)
@@ -48,23 +49,29 @@ def output_lock(out: Path) -> Iterator[Path]:
             mend="wait until it has ended, or name another folder with -o",
         ) from None
     except OSError as error:
-        raise OutputError(
-            "MS-O302",
-            f"this folder cannot be written: {error.strerror or error}",
-            file=out,
-            mend="name a folder with -o that you may write to",
-        ) from error
-    work = out / WORK
+        raise _unwritable(out, error) from error
     try:
         shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(exist_ok=True)
-        _sign(work)
+        try:
+            work.mkdir(exist_ok=True)
+            _sign(work)
+        except OSError as error:
+            raise _unwritable(out, error) from error
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
         with suppress(OSError):  # before the release: another run may hold it right after; Windows keeps the file
             (out / LOCK).unlink(missing_ok=True)
         lock.release()
+
+
+def _unwritable(out: Path, error: OSError) -> OutputError:
+    return OutputError(
+        "MS-O302",
+        f"this folder cannot be written: {error.strerror or error}",
+        file=out,
+        mend="name a folder with -o that you may write to and that has room",
+    )
 
 
 def _sign(work: Path) -> None:

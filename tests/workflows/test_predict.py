@@ -4,7 +4,6 @@ import csv
 import gzip
 import io
 import json
-import os
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from medseg.errors import BundleError, InputError, MemoryLimitError, OutputError, UsageError
+from medseg.inferers.sliding import SlidingWindowInferer
 from medseg.readers.nifti import read_nifti
 from medseg.volume import Volume
 from medseg.workflows.predict import predict
@@ -258,7 +258,8 @@ def test_an_interrupted_run_keeps_what_is_finished(scans, toy, tmp_path):
 def test_quirky_axis_orders_agree(data, toy, tmp_path):
     """The 12 axis orders of one scan, each segmented on its own grid, give one segmentation."""
     folder = data("nifti_quirks") / "nifti_space_48"
-    report = predict(folder, toy, tmp_path / "out", outside_domain=True)
+    large = replace(toy, inferer=SlidingWindowInferer((64, 64, 64), output="labels"))
+    report = predict(folder, large, tmp_path / "out", outside_domain=True)
     assert len(report.cases) == 12
     assert report.exit_code == 0
     turned = [read_nifti(case.folder / "segmentation.nii.gz").reoriented("RAS") for case in report.cases]
@@ -366,13 +367,6 @@ def test_several_channels(toy, tmp_path, truth, scan):
     record = json.loads((tmp_path / "out" / "p" / "record.json").read_text(encoding="utf-8"))
     assert record["input"]["channels"] == ["T1", "FLAIR"]
     assert [row["name"] for row in record["input"]["files"]] == ["p_0000.nii.gz", "p_0001.nii.gz"]
-
-
-@pytest.mark.skipif(os.name == "nt" or (hasattr(os, "geteuid") and os.geteuid() == 0), reason="root may read all")
-def test_a_file_without_permission_is_one_bad_case(scans, toy, tmp_path):
-    (scans / "b.nii.gz").chmod(0)
-    report = predict(scans, toy, tmp_path / "out")
-    assert report.exit_code == 6
 
 
 def test_a_volume_of_another_kind_keeps_its_affine_exactly(toy, tmp_path):

@@ -1,0 +1,203 @@
+"""What is left in the output folder when a run is killed, when the disk is full, and when two runs meet.
+
+One child process imports everything once and forks a run for every trial, because importing takes seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medseg.writers.nifti import write_nifti
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork and POSIX signals")
+
+HARNESS = '''
+import json, os, random, resource, signal, sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+import nibabel, numpy as np
+from medseg.bundle.load import load_bundle
+from medseg.errors import MedsegError
+from medseg.reports.preview import preview_png
+from medseg.workflows.predict import predict
+from medseg.writers.atomic import sha256
+
+bundle = load_bundle(sys.argv[1])
+scans, place = Path(sys.argv[2]), Path(sys.argv[3])
+CASES = ["a", "b", "c"]
+
+
+def forked(work):
+    """Start work() in a fork; returns its process id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        code = work()
+    except MedsegError as error:
+        print(json.dumps({"child": error.code, "says": error.what}), file=sys.stderr)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    finally:
+        os._exit(code)
+
+
+def run(out, **options):
+    return forked(lambda: predict(scans, bundle, out, **options).exit_code)
+
+
+def exit_code(pid):
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def visible(out):
+    """Hash of every label map that can be seen; each must read to its last byte."""
+    found = {}
+    for path in sorted(Path(out).rglob("*.nii.gz")):
+        if ".medseg" in path.parts or path.name.startswith(".medseg"):
+            continue
+        np.asarray(nibabel.load(path).dataobj)
+        found[path.relative_to(out).as_posix()] = sha256(path)
+    return found
+
+
+def details(out):
+    return {p.relative_to(out).as_posix(): sha256(p) for p in sorted(Path(out).rglob("*"))
+            if p.is_file() and p.name not in ("record.json", ".medseg.lock")}
+'''
+
+KILL = """
+start = time.perf_counter()
+assert exit_code(run(place / "whole")) == 0
+lasts = time.perf_counter() - start
+whole, everything = visible(place / "whole"), details(place / "whole")
+random.seed(0)
+killed = []
+for trial in range(int(sys.argv[4])):
+    out = place / f"killed{trial}"
+    pid = run(out)
+    time.sleep(random.random() * lasts)
+    os.kill(pid, signal.SIGKILL)
+    exit_code(pid)
+    seen = visible(out)
+    assert all(whole[name] == digest for name, digest in seen.items()), (trial, seen)
+    killed.append(len(seen))
+    assert exit_code(run(out, resume=True)) == 0
+    assert details(out) == everything, trial
+    assert not (out / ".medseg").exists()
+print(json.dumps({"killed": killed}))
+"""
+
+FULL = """
+def limited(out, size):
+    def work():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        return predict(scans, bundle, out).exit_code
+    return forked(work)
+
+assert exit_code(run(place / "whole")) == 0
+whole = visible(place / "whole")
+sizes = sorted({p.stat().st_size for p in (place / "whole").rglob("*") if p.is_file() and p.stat().st_size})
+codes = []
+for n, size in enumerate([s + d for s in sizes for d in (-1,)] + [1, 100, 352]):
+    out = place / f"full{n}"
+    code = exit_code(limited(out, size))
+    assert code not in (0, 1), (size, code)
+    seen = visible(out)
+    assert all(whole[name] == digest for name, digest in seen.items()), size
+    codes.append(code)
+    assert exit_code(run(out, resume=True)) == 0
+    assert visible(out) == whole
+print(json.dumps({"codes": codes}))
+"""
+
+TWO = """
+results = []
+for trial in range(3):
+    out = place / f"two{trial}"
+    pids = [run(out), run(out)]
+    results.append(sorted(exit_code(pid) for pid in pids))
+    assert len(visible(out)) == 3
+print(json.dumps({"codes": results}))
+"""
+
+INTERRUPT = """
+from medseg.workflows.reporter import Reporter
+
+class Tells(Reporter):
+    def done(self, report):
+        os.write(pipe[1], b"x")
+
+for trial in range(2):
+    out = place / f"int{trial}"
+    pipe = os.pipe()
+    pid = forked(lambda: predict(scans, bundle, out, progress=Tells()).exit_code)
+    os.read(pipe[0], 1)
+    os.kill(pid, signal.SIGINT)
+    code = exit_code(pid)
+    assert code == 130, code
+    record = json.loads((out / "record.json").read_text())
+    assert record["state"] == "interrupted"
+    assert record["cases"]["a"] == "done"
+    assert len(visible(out)) == len(record["cases"])
+    assert exit_code(run(out, resume=True)) == 0
+print(json.dumps({"ok": True}))
+"""
+
+
+@pytest.fixture
+def harness(toy_bundle, tmp_path):
+    for seed, name in enumerate("abc"):
+        array = np.random.default_rng(seed).random((20, 22, 18), dtype=np.float32) * 0.2
+        array[4:9, 4:9, 4:9] = 1.0
+        write_nifti(tmp_path / "scans" / f"{name}.nii.gz", array, np.eye(4))
+
+    def start(body: str, *arguments: object) -> str:
+        script = tmp_path / "harness.py"
+        script.write_text(HARNESS + body, encoding="utf-8")
+        command = [sys.executable, "-W", "ignore", str(script), str(toy_bundle), str(tmp_path / "scans"), str(tmp_path)]
+        done = subprocess.run(
+            [*command, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=500,
+            check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            cwd=Path(__file__).parents[2],
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        return done.stdout
+
+    return start
+
+
+def test_kill_9_leaves_whole_files_only_and_resume_ends_as_if_nothing_had_happened(harness):
+    assert "killed" in harness(KILL, 8)
+
+
+@pytest.mark.slow
+def test_kill_9_many_times(harness):
+    assert "killed" in harness(KILL, 60)
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing_broken(harness):
+    assert "codes" in harness(FULL)
+
+
+def test_two_runs_in_one_folder(harness):
+    assert '"codes": [[0, 7], [0, 7], [0, 7]]' in harness(TWO)
+
+
+def test_ctrl_c_keeps_what_is_finished(harness):
+    assert "ok" in harness(INTERRUPT)
