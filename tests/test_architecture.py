@@ -80,3 +80,10 @@ def test_no_tracked_text_names_a_folder_of_one_machine(tracked):
 
 def test_no_room_is_called_utils():
     assert [path for path in MODULES if path.stem in {"utils", "helpers", "misc", "common"}] == []
+
+
+def test_links_in_the_docs_lead_somewhere(tracked):
+    link = re.compile(r"\]\(([^)#\s]+)\)")
+    pages = [ROOT / name for name in tracked if name.endswith(".md") and not name.startswith("bundles/")]
+    places = [(page, place) for page in pages for place in link.findall(page.read_text(encoding="utf-8"))]
+    assert [f"{p.name}: {x}" for p, x in places if "://" not in x and not (p.parent / x).exists()] == []
