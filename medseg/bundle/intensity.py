@@ -86,9 +86,10 @@ def describe(image: np.ndarray) -> Mapping[str, float] | None:
     }
     steps, bends = [], []
     for axis in range(3):
+        before, after = (_clipped(image, axis, start, start - 1, stride, low, high) for start in range(2))
+        steps.append(np.abs(after - before).ravel())
         a, b, c = (_clipped(image, axis, start, start - 2, stride, low, high) for start in range(3))
-        steps.append(np.abs(b - a).ravel())
-        bends.append(np.abs(a - 2 * b + c).mean())
+        bends.append(float(np.abs(a - 2 * b + c).mean()))
     out["log_step"] = _log(float(np.median(np.concatenate(steps))))
     out["log_bend"] = _log(float(np.mean(bends)))
     return {key: float(value) for key, value in out.items()}

@@ -166,13 +166,12 @@ def read_channels(config: Mapping[str, Any], metadata: Mapping[str, Any], root: 
     Raises:
         BundleError: MS-B107 when neither says.
     """
+    image = _tensor(metadata, "inputs", "image")
+    named, count = image.get("channel_def"), image.get("num_channels")
     if config.get("channels"):
         return tuple(str(name) for name in config["channels"])
-    image = _tensor(metadata, "inputs", "image")
-    named = image.get("channel_def")
-    if named:
+    if isinstance(named, dict) and named and all(str(key).isdigit() for key in named):
         return tuple(str(name) for _, name in sorted(named.items(), key=lambda item: int(item[0])))
-    count = image.get("num_channels")
     if isinstance(count, int) and count > 0:
         return tuple(f"channel {n}" for n in range(count))
     raise BundleError(
@@ -198,7 +197,7 @@ def read_labels(config: Mapping[str, Any], metadata: Mapping[str, Any], root: Pa
         if rows:
             return LabelTable.from_json(rows)
         what = "neither `labels` in inference.json nor channel_def in metadata.json says what its labels mean"
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         what = f"its label table is not readable: {type(error).__name__}: {error}"
     raise BundleError(
         "MS-B108", what, file=root, mend='write "labels": [{"value": 1, "name": "..."}] into configs/inference.json'
@@ -273,8 +272,12 @@ def _no_network(root: Path) -> BundleError:
 
 def _tensor(metadata: Mapping[str, Any], side: str, preferred: str) -> Mapping[str, Any]:
     """The description of the image or the prediction in metadata.json: by its usual name, else the first."""
-    described = (metadata.get("network_data_format") or {}).get(side) or {}
-    return described.get(preferred) or next(iter(described.values()), {})
+    described = metadata.get("network_data_format")
+    tensors = described.get(side) if isinstance(described, dict) else None
+    if not isinstance(tensors, dict):
+        return {}
+    tensor = tensors.get(preferred) or next(iter(tensors.values()), None)
+    return tensor if isinstance(tensor, dict) else {}
 
 
 def _hashes(root: Path, weights: Path) -> dict[str, str]:

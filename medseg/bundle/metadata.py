@@ -24,7 +24,7 @@ def metadata_problems(metadata: Mapping[str, Any]) -> Iterator[str]:
     for key in _TEXTS:
         if not isinstance(metadata.get(key), str) or not metadata[key].strip():
             yield f"`{key}` must be a text"
-    if metadata.get("version") not in (metadata.get("changelog") or {}):
+    if metadata.get("version") not in list(metadata.get("changelog") or {}):
         yield "`changelog` has no entry for this version"
     if not isinstance(metadata.get("required_packages_version"), dict):
         yield "`required_packages_version` must be a table (optional_packages_version is its old name)"
@@ -33,11 +33,12 @@ def metadata_problems(metadata: Mapping[str, Any]) -> Iterator[str]:
         yield "`network_data_format` must be a table"
         return
     for side, name in (("inputs", "image"), ("outputs", "pred")):
-        tensors = described.get(side) or {}
+        tensors = described.get(side)
+        tensors = tensors if isinstance(tensors, dict) else {}
         if next(iter(tensors), None) != name:
             yield f"the first of network_data_format's {side} must be `{name}`"
         for key, tensor in tensors.items():
-            yield from _tensor(f"{side}.{key}", tensor)
+            yield from _tensor(f"{side}.{key}", tensor if isinstance(tensor, dict) else {})
 
 
 def fake_shape(spatial_shape: Sequence[int | str]) -> tuple[int, ...]:

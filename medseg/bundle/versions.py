@@ -20,8 +20,8 @@ _KEYS = {"monai_version": "monai", "pytorch_version": "torch", "numpy_version": 
 def required_versions(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Distribution name -> what metadata.json asks for: a version, taken as a minimum, or a PEP 440 specifier."""
     wanted = {name: str(metadata[key]) for key, name in _KEYS.items() if metadata.get(key)}
-    packages = metadata.get("required_packages_version") or {}
-    return wanted | {str(name): str(version) for name, version in packages.items()}
+    packages = metadata.get("required_packages_version")
+    return wanted | ({str(k): str(v) for k, v in packages.items()} if isinstance(packages, dict) else {})
 
 
 def check_versions(metadata: Mapping[str, Any], root: Path) -> None:
