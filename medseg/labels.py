@@ -85,12 +85,12 @@ class LabelTable:
 
     @cached_property
     def by_value(self) -> dict[int, Label]:
-        """value -> Label."""
+        """Value -> Label."""
         return {label.value: label for label in self.labels}
 
     @cached_property
     def by_name(self) -> dict[str, Label]:
-        """name -> Label."""
+        """Name -> Label."""
         return {label.name: label for label in self.labels}
 
     def to_json(self) -> list[dict]:
