@@ -11,6 +11,7 @@ from medseg.errors import GeometryError, InputError
 from medseg.geometry import same_space
 from medseg.readers.cases.grouping import wrong_channels
 from medseg.readers.cases.space import centre_distance_mm, overlap, turn_onto
+from medseg.readers.dicom import read_one
 from medseg.readers.open import read
 from medseg.resample import resample_image
 from medseg.volume import Decision, Source, Volume
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medseg.readers.cases.case import Case
+    from medseg.readers.options import ReadOptions
 
 #: A channel that covers less of the reference than this is worth a look.
 _LITTLE = 0.9
@@ -43,7 +45,7 @@ def load_case(case: Case, channels: Sequence[str] = ()) -> Volume:
     if case.error is not None:
         raise case.error
     names = tuple(channels) or ("image",)
-    volumes = [read(path, case.options) for path in case.images]
+    volumes = [_read(path, case.options) for path in case.images]
     if len(volumes) == 1:
         return _one_file(volumes[0], names, case.images[0])
     if len(volumes) != len(names):
@@ -55,6 +57,17 @@ def load_case(case: Case, channels: Sequence[str] = ()) -> Volume:
     ]
     array = np.stack([v.array for v in placed])
     return Volume(array, volumes[0].affine, _joined([v.source for v in placed], names))
+
+
+def _read(path: Path, options: ReadOptions) -> Volume:
+    # A study's folder may hold its label map as well.
+    if path.is_dir():
+        try:
+            return read_one(path, options)
+        except InputError as error:
+            if error.code != "MS-D102":  # there is DICOM in it
+                raise
+    return read(path, options)
 
 
 def _one_file(volume: Volume, names: tuple[str, ...], path: Path) -> Volume:

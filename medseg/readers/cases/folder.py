@@ -109,8 +109,11 @@ def _dicom_case(folder: _Folder, root: Path, options: ReadOptions) -> Case:
 
 
 def _study_folders(tree: _Folder) -> list[_Folder]:
-    """The highest folders that hold slices themselves, or slices of one study only."""
-    if tree.study is not None or len(tree.studies) == 1:
+    """The highest folders that hold slices themselves, or slices of one study and nothing but its label maps."""
+    if tree.study is not None:
+        return [tree]
+    images = [f for folder in tree.walk() if folder.study is None for f in folder.images if not is_label_name(f)]
+    if len(tree.studies) == 1 and not images:
         return [tree]
     return [found for folder in tree.below for found in _study_folders(folder)]
 
@@ -118,7 +121,11 @@ def _study_folders(tree: _Folder) -> list[_Folder]:
 def _look(path: Path, seen: set[str]) -> _Folder:
     seen.add(os.path.realpath(path))
     images, study, below = [], None, []
-    for entry in sorted(path.iterdir(), key=lambda p: p.name):
+    try:
+        entries = sorted(path.iterdir(), key=lambda p: p.name)
+    except OSError:  # no permission: a case that fails when it is read, rather than one that is passed over
+        return _Folder(path, (), str(path), ())
+    for entry in entries:
         if entry.name.startswith((".", "__MACOSX")):
             continue
         if entry.is_dir():

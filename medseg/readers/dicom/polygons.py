@@ -34,8 +34,15 @@ def fill_polygons(outlines: Sequence[np.ndarray], shape: tuple[int, int]) -> tup
     """
     start = np.concatenate([np.asarray(o, np.float64) for o in outlines])
     stop = np.concatenate([np.roll(np.asarray(o, np.float64), -1, axis=0) for o in outlines])
-    border = _on_outline(start, stop, shape)
-    return _odd_crossings(start, stop, shape) | border, border
+    # Only the pixels between the outermost corners are looked at: a structure is small in its image.
+    low = np.clip(np.floor(start.min(axis=0) - 1), 0, shape).astype(int)
+    high = np.clip(np.ceil(start.max(axis=0) + 2), low, shape).astype(int)
+    window = (slice(low[0], high[0]), slice(low[1], high[1]))
+    size = (int(high[0] - low[0]), int(high[1] - low[1]))
+    mask, border = np.zeros(shape, bool), np.zeros(shape, bool)
+    border[window] = _on_outline(start - low, stop - low, size)
+    mask[window] = _odd_crossings(start - low, stop - low, size) | border[window]
+    return mask, border
 
 
 def _odd_crossings(start: np.ndarray, stop: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

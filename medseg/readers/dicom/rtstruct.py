@@ -144,7 +144,7 @@ def _structure(item: Any, contour: Any, observed: Any, value: int, index: int) -
     )
     closed, skipped = [], []
     for part in contour.get("ContourSequence") or () if contour is not None else ():
-        points = np.array([float(x) for x in part.get("ContourData") or ()]).reshape(-1, 3)
+        points = _points(part)
         if part.get("ContourGeometricType") in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR") and len(points) >= 3:
             closed.append(points @ flip_ras_lps(np.eye(4))[:3, :3])
         else:
@@ -152,6 +152,17 @@ def _structure(item: Any, contour: Any, observed: Any, value: int, index: int) -
     return _Structure(
         label, tuple(closed), tuple(skipped), str(item.get("ReferencedFrameOfReferenceUID") or "") or None
     )
+
+
+def _points(part: Any) -> np.ndarray:
+    """(n, 3) LPS mm; decoded here because pydicom makes an object of every number."""
+    raw = part.get_item("ContourData").value if "ContourData" in part else None
+    values = raw.split(b"\\") if isinstance(raw, bytes) else (part.get("ContourData") or ())
+    points = np.array([float(x) for x in values]).reshape(-1, 3)
+    if not np.isfinite(points).all():
+        msg = "a coordinate is no finite number"
+        raise ValueError(msg)
+    return points
 
 
 def _referenced_series(dataset: Any) -> str | None:

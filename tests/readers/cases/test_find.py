@@ -156,6 +156,19 @@ def test_a_link_back_up_is_not_followed_and_a_linked_folder_is(tmp_path):
     assert sorted(shown(find_cases(root))) == ["a", "b"]
 
 
+def test_a_folder_that_cannot_be_opened_is_a_case_that_fails(tmp_path, monkeypatch):
+    put(tmp_path, "locked/a.nii.gz", "b.nii.gz")
+    open_folder = Path.iterdir
+
+    def iterdir(self):
+        if self.name == "locked":
+            raise PermissionError(13, "denied")
+        return open_folder(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert [(c.name, c.images[0].name) for c in find_cases(tmp_path)] == [("b", "b.nii.gz"), ("locked", "locked")]
+
+
 # Channels ------------------------------------------------------------------------------------------------------------
 
 
@@ -399,6 +412,8 @@ def test_a_folder_of_studies_is_one_case_a_study(dev, tmp_path):
         f"bert{find_cases(tmp_path / 'bert')[0].name.removeprefix('bert')}": ("bert", "mask.nii.gz"),
         "carl": ("carl.nii.gz", None),
     }
+    for case in cases[:2]:
+        assert load_case(case).source.format == "dicom"
 
 
 def test_series_of_one_study_are_one_case_that_asks_which(dev, tmp_path):
@@ -421,6 +436,16 @@ def test_series_of_one_study_are_one_case_that_asks_which(dev, tmp_path):
     (chosen,) = find_cases(tmp_path / "study", options=ReadOptions(series="2"))
     assert chosen.name == "study_2"
     assert load_case(chosen).source.series_number == 2
+
+
+def test_one_study_beside_other_images_is_a_case_among_them(dev, tmp_path):
+    shutil.copytree(dev / "mr_oblique_siemens", tmp_path / "anna" / "series1")
+    put(tmp_path, "b.nii.gz", "c/d.nii.gz")
+    assert [(c.name, c.images[0].name) for c in find_cases(tmp_path)] == [
+        ("anna_11", "anna"),
+        ("b", "b.nii.gz"),
+        ("d", "d.nii.gz"),
+    ]
 
 
 def test_one_bad_case_does_not_stop_finding(tmp_path, dev):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from hypothesis import given
@@ -179,3 +180,24 @@ def test_a_dicom_segmentation_is_the_label_of_a_dicom_case(data):
     assert label.labels.by_value[1].name == "Liver"
     sparse = load_label(Case("b", case.images, root / "sparse-labelmap-noppv.dcm"), image)
     assert int(sparse.array.sum()) == 630
+
+
+def test_a_structure_set_is_the_label_of_an_image(tmp_path):
+    path = tmp_path / "rs.dcm"
+    corners = np.array([[1.5, 1.5, 4], [5.5, 1.5, 4], [5.5, 5.5, 4], [1.5, 5.5, 4]])
+    d = pydicom.Dataset()
+    d.file_meta = pydicom.dataset.FileMetaDataset()
+    d.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    d.SOPClassUID, d.SOPInstanceUID = pydicom.uid.RTStructureSetStorage, pydicom.uid.generate_uid()
+    d.Modality, d.StructureSetROISequence, d.ROIContourSequence = "RTSTRUCT", [pydicom.Dataset()], [pydicom.Dataset()]
+    d.StructureSetROISequence[0].ROINumber, d.StructureSetROISequence[0].ROIName = 1, "organ"
+    part = pydicom.Dataset()
+    part.ContourGeometricType = "CLOSED_PLANAR"
+    part.ContourData = [f"{x:.9g}" for x in (IMAGE.grid.to_world(corners) * [-1, -1, 1]).ravel()]
+    d.ROIContourSequence[0].ReferencedROINumber, d.ROIContourSequence[0].ContourSequence = 1, [part]
+    d.save_as(path, enforce_file_format=True)
+    label = load_label(Case("a", (), path), IMAGE)
+    expected = np.zeros(SHAPE, np.uint8)
+    expected[2:6, 2:6, 4] = 1
+    np.testing.assert_array_equal(label.array, expected)
+    assert label.labels.by_value[1].name == "organ"
