@@ -117,7 +117,7 @@ def classify(planes: Sequence[Plane]) -> StackGeometry:
     off = np.linalg.norm(positions - (positions[0] + np.arange(count + 1)[:, None] * step), axis=1)
     normal = first.normal
     steps = np.diff(positions @ normal)
-    usual = np.median(steps)
+    usual = np.sort(steps)[(len(steps) - 1) // 2]  # the lower median: of one step and a gap the step
     usual = float(steps[np.abs(steps - usual) < 0.3 * usual].mean())  # rounded positions: their mean is nearer
     along = float(step @ normal)
     if off.max() <= max(OFF_LINE_STEPS * along, min(ROUNDING_MM, 2 * OFF_LINE_STEPS * along)):

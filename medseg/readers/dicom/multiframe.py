@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from medseg.errors import GeometryError
+from medseg.errors import GeometryError, InputError
 from medseg.readers.dicom.planes import Plane, header_keys
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def frame_planes(header: Header) -> list[Plane]:
 
     Raises:
         GeometryError: MS-D115 without functional groups, or with another number of them than frames.
+        InputError: MS-D101 when they cannot be parsed.
     """
     count = header.get("frames") or 1
     dataset = header.dataset
@@ -40,9 +41,17 @@ def frame_planes(header: Header) -> list[Plane]:
             mend="export it as an enhanced multi-frame object or as one file per slice",
         )
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
-    pointers = [int(d.get("DimensionIndexPointer", 0)) for d in dataset.get("DimensionIndexSequence") or []]
+    pointers = [int(d.get("DimensionIndexPointer") or 0) for d in dataset.get("DimensionIndexSequence") or []]
     base = header_keys(header)
-    return [_frame_plane(header, n, _Groups(frame, shared), pointers, base) for n, frame in enumerate(per_frame)]
+    try:
+        return [_frame_plane(header, n, _Groups(frame, shared), pointers, base) for n, frame in enumerate(per_frame)]
+    except Exception as error:  # pydicom raises many kinds on damaged files
+        raise InputError(
+            "MS-D101",
+            f"its functional groups cannot be parsed ({type(error).__name__}: {error})",
+            file=header.path,
+            mend="copy or export it again",
+        ) from error
 
 
 class _Groups:

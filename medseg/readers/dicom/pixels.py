@@ -166,7 +166,9 @@ def _decode(dataset: pydicom.Dataset, decoder, header: Header, frame: int) -> np
         if image.shape != shape:
             msg = f"{image.shape} pixels instead of {shape}"
             raise ValueError(msg)
-    except Exception as error:
+    except BaseException as error:  # decoders written in Rust panic with a BaseException
+        if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
+            raise
         reason = " ".join(str(error).split())
         raise InputError(
             "MS-D111",

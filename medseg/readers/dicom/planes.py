@@ -227,7 +227,10 @@ def check_plane(plane: Plane) -> None:
 def _check_values(plane: Plane) -> None:
     position, orientation, spacing = plane.position or (), plane.orientation or (), plane.spacing or ()
     wrong = None
-    if len(position) != 3 or len(orientation) != 6 or len(spacing) != 2:
+    numbers = (*position, *orientation, *spacing, plane.slope or 1.0, plane.intercept or 0.0)
+    if not all(abs(x) < 1e9 for x in numbers):  # NaN fails too
+        wrong = f"position {position}, pixel spacing {spacing}, rescale {plane.slope} and {plane.intercept}"
+    elif len(position) != 3 or len(orientation) != 6 or len(spacing) != 2:
         wrong = f"position {position}, orientation {orientation}, pixel spacing {spacing}"
     elif min(spacing) <= 0:
         wrong = f"pixel spacing {spacing}"

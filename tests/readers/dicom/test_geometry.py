@@ -78,6 +78,8 @@ def test_missing_slices_are_always_seen(count, missing, step, jitter, seed):
 def test_hand_worked():
     geometry = classify(planes(line([0, 5, 10, 20])))
     assert (geometry.kind, geometry.index, geometry.gap) == ("gapped", (0, 1, 2, 4), 2)
+    geometry = classify(planes(line([0, 5, 15])))
+    assert (geometry.kind, geometry.index, geometry.gap) == ("gapped", (0, 1, 3), 1)
     geometry = classify(planes(line([0, 5, 10, 13, 16.5, 19])))
     assert geometry.kind == "irregular"
     assert classify(planes([(0, 0, 0), (0, 0, 5), (4, 0, 10), (0, 0, 15)])).kind == "scattered"
