@@ -207,8 +207,9 @@ def _label_map(
     structures: list[_Structure], table: LabelTable, grid: Grid, path: Path
 ) -> tuple[np.ndarray, list[Decision]]:
     axis = _slice_axis(structures, grid, path)
-    array = np.zeros(grid.shape, np.uint8 if max(s.label.value for s in structures) < 256 else np.uint16)
-    slices = np.moveaxis(array, axis, 0)
+    # Slices first in memory: each is filled as one piece.
+    shape = (grid.shape[axis], *np.delete(grid.shape, axis))
+    slices = np.zeros(shape, np.uint8 if max(s.label.value for s in structures) < 256 else np.uint16)
     notes: list[Decision] = []
     outside = total = 0
     for structure in structures:
@@ -225,7 +226,7 @@ def _label_map(
         )
     if outside:
         notes.append(Decision("MS-D330", f"{outside} of {total} contours lie outside the image's slices; left out"))
-    return array, notes
+    return np.moveaxis(slices, 0, axis), notes
 
 
 def _slice_axis(structures: list[_Structure], grid: Grid, path: Path) -> int:
