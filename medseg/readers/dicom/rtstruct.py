@@ -208,15 +208,17 @@ def _label_map(
 ) -> tuple[np.ndarray, list[Decision]]:
     axis = _slice_axis(structures, grid, path)
     # Slices first in memory: each is filled as one piece.
-    shape = (grid.shape[axis], *np.delete(grid.shape, axis))
-    slices = np.zeros(shape, np.uint8 if max(s.label.value for s in structures) < 256 else np.uint16)
+    plane = grid.shape[:axis] + grid.shape[axis + 1 :]
+    slices = np.zeros(
+        (grid.shape[axis], *plane), np.uint8 if max(s.label.value for s in structures) < 256 else np.uint16
+    )
     notes: list[Decision] = []
     outside = total = 0
     for structure in structures:
         planes, beyond, unused = _planes(structure, grid, axis)
         total, outside = total + len(structure.contours), outside + beyond
         for k, outlines in planes.items():
-            mask, border = fill_polygons(outlines, slices.shape[1:])
+            mask, border = fill_polygons(outlines, (plane[0], plane[1]))
             _require_free(slices[k], mask & ~border, structure.label.value, table, path)
             slices[k][mask & (slices[k] == 0)] = structure.label.value  # a shared outline stays with the first
         notes += _notes(structure, sorted(planes), unused)
