@@ -72,5 +72,6 @@ def _numba_threads(threads: int | None) -> int | None:
     import numba
 
     before = numba.get_num_threads()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set when numba starts
+    numba.set_num_threads(min(threads, most))
     return before

@@ -6,8 +6,6 @@ a radiologist would for the bundle, and segmented with it.
 
 from __future__ import annotations
 
-import csv
-import io
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +15,7 @@ import numpy as np
 from medseg.errors import MissingExtraError, OutputError
 from medseg.readers.open import read
 from medseg.volume import Volume
+from medseg.workflows.case_run import csv_text
 from medseg.workflows.layout import RECORD
 from medseg.workflows.predict import predict
 from medseg.workflows.record import read_record
@@ -75,7 +74,7 @@ def run_demo(
         (folder / name).mkdir(exist_ok=True)
         write_nifti(folder / name / IMAGE, crop.array, crop.affine, description="MNI152 T1 template")
         rows.append({"name": name, "image": f"{name}/{IMAGE}"})
-    write_text(folder / LIST, _csv(rows))
+    write_text(folder / LIST, csv_text(("name", "image"), rows))
     return predict(folder / LIST, bundle, folder, device=device, threads=threads, overwrite=True, progress=progress)
 
 
@@ -123,11 +122,3 @@ def crop_mm(volume: Volume, centre_mm: tuple[float, float, float], size_mm: tupl
 
 def _ours(folder: Path) -> bool:
     return (folder / LIST).is_file() and all((folder / name).is_dir() for name in CENTRES)
-
-
-def _csv(rows: list[dict[str, str]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ("name", "image"), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

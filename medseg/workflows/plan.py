@@ -97,7 +97,8 @@ def _plan_case(
 ) -> CasePlan:
     volume = load_case(case, bundle.channels)
     guard(volume, bundle, file=case.images[0], allowed=settings.outside_domain)
-    image = bundle.preprocessing({"image": to_metatensor(volume)})["image"]
+    item: Any = bundle.preprocessing({"image": to_metatensor(volume)})
+    image = item["image"]
     shape = tuple(int(n) for n in image.shape[1:])
     roi = window_shape(bundle.inferer, shape)
     if roi not in timed:

@@ -77,8 +77,9 @@ def segment(
         with clock.over("infer"), _told(bundle.inferer, progress):
             prediction = bundle.inferer(image, bundle.network)
         with clock.over("restore"), _blame(bundle, "postprocessing"):
-            item = decollate_batch({**batch, "image": image, "pred": prediction})[0]
-            result = bundle.postprocessing(item)["pred"]
+            items: Any = decollate_batch({**batch, "image": image, "pred": prediction})
+            finished: Any = bundle.postprocessing(items[0])
+            result = finished["pred"]
     return Segmented(
         labels=_label_map(result, volume, bundle),
         events=tuple(getattr(bundle.inferer, "events", ())),
@@ -100,7 +101,7 @@ def _label_map(result: Any, volume: Volume, bundle: Bundle) -> Volume:
             "or medseg.transforms.RestoreGridd",
         )
     array = array[0]
-    affine = np.asarray(result.affine if hasattr(result, "affine") else volume.affine, dtype=np.float64)
+    affine = np.asarray(getattr(result, "affine", volume.affine), dtype=np.float64)
     _check_grid(array.shape, affine, volume, bundle)
     if array.dtype.kind not in "ub":
         whole = np.rint(array)
