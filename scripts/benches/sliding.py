@@ -15,10 +15,12 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import torch
 from monai.inferers import sliding_window_inference
 from monai.networks.nets import UNet
@@ -182,26 +184,33 @@ def peak_memory(who: str, classes: int, side: int, shape: list[int]) -> float:
     def fake(windows: torch.Tensor) -> torch.Tensor:
         return logits.expand(windows.shape[0], -1, -1, -1, -1).clone()
 
-    fake(image[..., :side, :side, :side])
-    before = high_water()
-    if who == "medseg":
-        SlidingWindowInferer((side,) * 3, 0.25, 1, output="labels")(image, fake)
-    else:
-        sliding_window_inference(image, (side,) * 3, 1, fake, 0.25, "gaussian").argmax(1)
-    return high_water() - before
+    with Resident() as resident:
+        if who == "medseg":
+            SlidingWindowInferer((side,) * 3, 0.25, 1, output="labels")(image, fake)
+        else:
+            sliding_window_inference(image, (side,) * 3, 1, fake, 0.25, "gaussian").argmax(1)
+    return resident.growth / 2**20
 
 
-def high_water() -> float:
-    """Most resident memory so far, in MiB."""
-    import psutil
+class Resident:
+    """Growth of this process's resident memory inside, looked at every 2 ms."""
 
-    info = psutil.Process().memory_info()
-    if hasattr(info, "peak_wset"):  # Windows
-        return info.peak_wset / 2**20
-    import resource
+    def __enter__(self):
+        self.process = psutil.Process()
+        self.before = self.process.memory_info().rss
+        self.growth = 0
+        self.stop = threading.Event()
+        self.watch = threading.Thread(target=self._watch, daemon=True)
+        self.watch.start()
+        return self
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    def _watch(self) -> None:
+        while not self.stop.wait(0.002):
+            self.growth = max(self.growth, self.process.memory_info().rss - self.before)
+
+    def __exit__(self, *_) -> None:
+        self.stop.set()
+        self.watch.join()
 
 
 # --- nnU-Net ------------------------------------------------------------------------------------------------------
@@ -218,7 +227,12 @@ def nnunet(network, side: int, classes: int, overlap: float = 0.25):
     if module is None:
         return None
     predictor = module.nnUNetPredictor(
-        tile_step_size=1 - overlap, use_gaussian=True, use_mirroring=False, device=CPU, allow_tqdm=False
+        tile_step_size=1 - overlap,
+        use_gaussian=True,
+        use_mirroring=False,
+        device=CPU,
+        allow_tqdm=False,
+        perform_everything_on_device=False,
     )
     predictor.network = network if isinstance(network, torch.nn.Module) else Module(network)
     predictor.configuration_manager = SimpleNamespace(patch_size=(side,) * 3)
