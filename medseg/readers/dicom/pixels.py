@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from medseg.readers.dicom.planes import Plane
 
 
+#: Files a thread takes at once: handing them out one by one costs as much as reading them.
+_BATCH = 16
+
+
 class _DoesNotFitError(Exception):
     """Values beyond int16 turned up."""
 
@@ -74,15 +78,18 @@ def _load(planes: Sequence[Plane], dtype: np.dtype) -> np.ndarray:
     for n, plane in enumerate(planes):
         jobs.setdefault((plane.path, plane.frame if plane.header.native else 0), []).append(n)
 
-    def work(job: list[int]) -> None:
-        for n, raw in _raw_planes([(n, planes[n]) for n in job], out):
-            _rescale(raw, planes[n], out[n])
+    def work(batch: list[list[int]]) -> None:
+        for job in batch:
+            for n, raw in _raw_planes([(n, planes[n]) for n in job], out):
+                _rescale(raw, planes[n], out[n])
 
-    if len(jobs) == 1:
-        work(next(iter(jobs.values())))
+    todo = list(jobs.values())
+    batches = [todo[n : n + _BATCH] for n in range(0, len(todo), _BATCH)]
+    if len(batches) == 1:
+        work(todo)
     else:
         with ThreadPoolExecutor(max_workers=4) as pool:
-            for _ in pool.map(work, jobs.values()):
+            for _ in pool.map(work, batches):
                 pass
     return out
 
