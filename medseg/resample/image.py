@@ -82,36 +82,38 @@ def _linear_aligned(view: Aligned, out: np.ndarray, threads: int | None) -> None
 @kernel
 def _linear_rows(src, out, start, lo0, w0, lo1, w1, lo2, w2, begin, end):
     """Blend the two or four source rows around an output row, then sample along the row."""
-    one = np.uint32(1)
-    first, last = lo2.min(), min(lo2.max() + 1, src.shape[2] - 1)
-    row = np.empty(src.shape[2] + 1, np.float32)
+    one, first = np.uint32(1), lo2.min()
+    stop = min(np.intp(lo2.max()) + 2, src.shape[2])
+    n = stop - np.intp(first)  # loops from 0 run as vector instructions: numba then knows that no index is negative
+    row = np.empty(n + 1, np.float32)
     for a in range(begin, end):
         i, u = lo0[a], w0[a]
         for b in range(len(lo1)):
             j, v = lo1[b], w1[b]
-            near = src[i, j]
+            near = src[i, j][first:stop]
             if u == 0 and v == 0:
-                for k in range(first, last + 1):
+                for k in range(n):
                     row[k] = np.float32(near[k])
             elif u == 0 or v == 0:
-                far = src[i, j + 1] if u == 0 else src[i + 1, j]
+                far = src[i, j + 1][first:stop] if u == 0 else src[i + 1, j][first:stop]
                 w = u + v
                 rest = np.float32(1) - w
-                for k in range(first, last + 1):
+                for k in range(n):
                     row[k] = rest * np.float32(near[k]) + w * np.float32(far[k])
             else:
                 p11 = u * v
                 p10, p01 = u - p11, v - p11
                 p00 = np.float32(1) - u - p01
-                r01, r10, r11 = src[i, j + 1], src[i + 1, j], src[i + 1, j + 1]
-                for k in range(first, last + 1):
+                r01, r10 = src[i, j + 1][first:stop], src[i + 1, j][first:stop]
+                r11 = src[i + 1, j + 1][first:stop]
+                for k in range(n):
                     row[k] = (p00 * np.float32(near[k]) + p01 * np.float32(r01[k])) + (
                         p10 * np.float32(r10[k]) + p11 * np.float32(r11[k])
                     )
-            row[last + 1] = row[last]
+            row[n] = row[n - 1]
             line = out[start[0] + a, start[1] + b]
             for c in range(len(lo2)):
-                k = lo2[c]
+                k = lo2[c] - first
                 line[start[2] + c] = row[k] + w2[c] * (row[k + one] - row[k])
 
 

@@ -84,8 +84,10 @@ def _vote(labels, weights, u, v, w):
 @kernel
 def _vote_rows(src, out, start, lo0, w0, lo1, w1, lo2, w2, begin, end):
     """Most voxels lie inside one structure: find out for whole rows where the eight corners agree."""
-    first, last = lo2.min(), min(lo2.max() + 1, src.shape[2] - 1)
-    same = np.empty(src.shape[2], np.bool_)
+    one, first = np.uint32(1), lo2.min()
+    stop = min(np.intp(lo2.max()) + 2, src.shape[2])
+    n = stop - np.intp(first)  # loops from 0 run as vector instructions: numba then knows that no index is negative
+    same = np.empty(n, np.bool_)
     labels, weights = np.empty(8, src.dtype), np.empty(16, np.float64)
     for a in range(begin, end):
         i, u = lo0[a], np.float64(w0[a])
@@ -93,13 +95,14 @@ def _vote_rows(src, out, start, lo0, w0, lo1, w1, lo2, w2, begin, end):
         for b in range(len(lo1)):
             j, v = lo1[b], np.float64(w1[b])
             j2 = j + 1 if v > 0 else j
-            r00, r01, r10, r11 = src[i, j], src[i, j2], src[i2, j], src[i2, j2]
-            for k in range(first, last + 1):
+            r00, r01 = src[i, j][first:stop], src[i, j2][first:stop]
+            r10, r11 = src[i2, j][first:stop], src[i2, j2][first:stop]
+            for k in range(n):
                 same[k] = (r00[k] == r01[k]) & (r00[k] == r10[k]) & (r00[k] == r11[k])
             line = out[start[0] + a, start[1] + b]
             for c in range(len(lo2)):
-                k = lo2[c]
-                k2 = k + 1 if w2[c] > 0 else k
+                k = lo2[c] - first
+                k2 = k + one if w2[c] > 0 else k
                 if same[k] and same[k2] and r00[k] == r00[k2]:
                     line[start[2] + c] = r00[k]
                     continue

@@ -73,9 +73,10 @@ def labels_from_logits(
 @kernel
 def _label_rows(src, out, start, lo0, w0, lo1, w1, lo2, w2, values, paint, begin, end):
     """One channel's row after the other against a running maximum, so that only rows are held."""
-    one = np.uint32(1)
-    first, last = lo2.min(), min(lo2.max() + 1, src.shape[3] - 1)
-    row = np.empty(src.shape[3] + 1, np.float32)
+    one, first = np.uint32(1), lo2.min()
+    stop = min(np.intp(lo2.max()) + 2, src.shape[3])
+    n = stop - np.intp(first)  # loops from 0 run as vector instructions: numba then knows that no index is negative
+    row = np.empty(n + 1, np.float32)
     here, best = np.empty(len(lo2), np.float32), np.empty(len(lo2), np.float32)
     label = np.empty(len(lo2), np.uint8)
     for a in range(begin, end):
@@ -90,13 +91,13 @@ def _label_rows(src, out, start, lo0, w0, lo1, w1, lo2, w2, values, paint, begin
             best[:] = np.float32(0) if paint else np.float32(-np.inf)
             label[:] = 0
             for channel in range(len(src)):
-                r00, r01 = src[channel, i, j], src[channel, i, j2]
-                r10, r11 = src[channel, i2, j], src[channel, i2, j2]
-                for k in range(first, last + 1):
+                r00, r01 = src[channel, i, j][first:stop], src[channel, i, j2][first:stop]
+                r10, r11 = src[channel, i2, j][first:stop], src[channel, i2, j2][first:stop]
+                for k in range(n):
                     row[k] = (p00 * r00[k] + p01 * r01[k]) + (p10 * r10[k] + p11 * r11[k])
-                row[last + 1] = row[last]
+                row[n] = row[n - 1]
                 for c in range(len(lo2)):
-                    k = lo2[c]
+                    k = lo2[c] - first
                     here[c] = row[k] + w2[c] * (row[k + one] - row[k])
                 value = values[channel]
                 for c in range(len(lo2)):  # a loop of its own, without branches: it runs as vector instructions
