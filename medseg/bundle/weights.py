@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from medseg.errors import BundleError
+from medseg.writers.atomic import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,6 +108,22 @@ def load_into(network: nn.Module, state: Mapping[str, torch.Tensor], path: Path)
     if broken:
         raise BundleError("MS-B114", f"weights are not finite: {_some(broken)}", file=path, mend="train it anew")
     network.load_state_dict(dict(state))
+
+
+def save_weights(state: Mapping[str, torch.Tensor], root: Path) -> None:
+    """Write a state dict into a bundle as fp16, as model.safetensors and as model.pt, which MONAI's tools read.
+
+    Raises:
+        BundleError: MS-B114 when a weight is not finite in fp16 (its range ends at 65504).
+    """
+    half = {k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in state.items()}
+    broken = [key for key, value in half.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if broken:
+        raise BundleError("MS-B114", f"weights are not finite: {_some(broken)}", file=root, mend="train it anew")
+    folder = root / "models"
+    folder.mkdir(exist_ok=True)
+    atomic_write(folder / "model.safetensors", lambda path: save_file(half, path, metadata={"format": "pt"}))
+    atomic_write(folder / "model.pt", lambda path: torch.save(half, path))
 
 
 def _some(names: list[str]) -> str:

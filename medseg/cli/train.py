@@ -17,7 +17,8 @@ def train(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="RUN", help="Folder of the run.", show_default=False)],
     minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Stop after so many epochs.")] = None,
-    loss: Annotated[str | None, typer.Option(help="One of the bundle's losses.")] = None,
+    loss: Annotated[str | None, typer.Option(help="One of the bundle's `losses`, such as tversky.")] = None,
+    init: Annotated[str | None, typer.Option(metavar="BUNDLE", help="Start from this bundle's weights.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in RUN.")] = False,
 ) -> None:
     """Train a copy of a bundle; RUN becomes a bundle itself, for `medseg predict -b RUN`."""
@@ -25,5 +26,5 @@ def train(
         raise UsageError("MS-U102", "--minutes and --epochs were both given", mend="give one of them")
     from medseg.training.train import train_bundle
 
-    weights = train_bundle(bundle, data, out, minutes=minutes, epochs=epochs, loss=loss, resume=resume)
-    show_lines([f"trained weights: {weights}"])
+    run = train_bundle(bundle, data, out, minutes=minutes, epochs=epochs, loss=loss, init=init, resume=resume)
+    show_lines([f"trained: use it with medseg predict -b {run}"])

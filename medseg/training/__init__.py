@@ -1,7 +1,8 @@
 """Pieces for MONAI's trainer that MONAI does not have, and `medseg train`."""
 
 from medseg.training.datalist import datalist
+from medseg.training.gradients import GradientGuard
 from medseg.training.precision import MixedPrecisionInferer
 from medseg.training.schedule import BudgetedSchedule
 
-__all__ = ["BudgetedSchedule", "MixedPrecisionInferer", "datalist"]
+__all__ = ["BudgetedSchedule", "GradientGuard", "MixedPrecisionInferer", "datalist"]

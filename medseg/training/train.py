@@ -18,6 +18,7 @@ from medseg.bundle.config import read_config
 from medseg.bundle.load import open_config, running_trusted
 from medseg.bundle.shipped import find_bundle
 from medseg.bundle.trust import is_trusted
+from medseg.bundle.weights import load_into, read_weights, require_weights, save_weights
 from medseg.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def train_bundle(
     minutes: float | None = None,
     epochs: int | None = None,
     loss: str | None = None,
+    init: str | Path | None = None,
     resume: bool = False,
 ) -> Path:
     """Train a bundle's network.
@@ -45,10 +47,11 @@ def train_bundle(
         minutes: budget in minutes; else the epochs of `epochs` or of train.json.
         epochs: budget in epochs.
         loss: one of the bundle's `losses`, instead of the one it names as `base_loss`.
+        init: a bundle (folder, shipped name or earlier run) of the same network whose weights are the start.
         resume: go on from the last checkpoint in `out`.
 
     Returns:
-        The trained weights, out/models/model.pt.
+        `out`, now a bundle with fp16 weights.
 
     Raises:
         InputError: `data` is no folder (MS-T103), or `resume` finds no checkpoint (MS-T104).
@@ -77,8 +80,11 @@ def train_bundle(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with running_trusted(out, trusted):
         metadata = read_config(out, "metadata")
-        _run(open_config(out, config, metadata, device=device, trusted=trusted, overrides=overrides), checkpoint)
-    return out / "models" / "model.pt"
+        parser = open_config(out, config, metadata, device=device, trusted=trusted, overrides=overrides)
+        start = None if init is None or resume else require_weights(find_bundle(init))
+        _run(parser, start, checkpoint)
+    save_weights(read_weights(out / "models" / "model.pt"), out)
+    return out
 
 
 def copy_recipe(bundle: Path, out: Path) -> None:
@@ -101,13 +107,21 @@ def latest_checkpoint(out: Path) -> Path:
     return found[-1]
 
 
-def _run(parser: ConfigParser, checkpoint: Path | None) -> None:
+def _run(parser: ConfigParser, start: Path | None, checkpoint: Path | None) -> None:
+    """The config's own steps; before "run", weights to start from or a checkpoint to go on from are put in."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MONAI's own deprecations and missing optional codecs
-        for step in ("initialize", "run", "finalize"):
-            if step == "run" and checkpoint is not None:
-                state = torch.load(checkpoint, weights_only=True, map_location="cpu")
-                for name, part in parser.get_parsed_content("checkpoint").items():
-                    part.load_state_dict(state[name])
+        if "initialize" in parser:
+            parser.get_parsed_content("initialize")
+        parts = parser.get_parsed_content("checkpoint") if start or checkpoint else {}
+        if start is not None:
+            for name in ("model", "ema"):
+                if name in parts:
+                    load_into(parts[name], read_weights(start), start)
+        if checkpoint is not None:
+            state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+        for step in ("run", "finalize"):
             if step in parser:
                 parser.get_parsed_content(step)
