@@ -59,8 +59,9 @@ def stream(
         if ring is None:
             weight = importance(grid.roi, mode, placement.sums)
             ring = RingAccumulator(grid, weight, outputs.shape[1], make_sink(outputs.shape[1]))
-        for (item, start), logits in zip(batch, outputs, strict=False):
-            ring.add(item, start, logits)
+        for row, (item, start) in enumerate(batch):  # what was doubled is left out
+            ring.add(item, start, outputs[row])
+        del windows, outputs  # or two batches of outputs would be alive during the next forward
         if progress is not None:
             progress(first + len(batch), len(work))
     if ring is not None:
