@@ -62,10 +62,7 @@ def train_bundle(
         raise InputError("MS-T103", "no such folder", file=data, mend="give a folder with imagesTr and labelsTr")
     root = find_bundle(bundle)
     checkpoint = latest_checkpoint(out) if resume else None
-    if checkpoint is None:
-        copy_recipe(root, out)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    config = read_config(out, "train")
+    config = read_config(out if resume else root, "train")
     overrides: dict[str, Any] = {"dataset_dir": str(data), "output_dir": str(out / "models")}
     if minutes is not None:
         overrides |= {"minutes": minutes, "epochs": 1_000_000}  # the minutes end the run
@@ -76,6 +73,9 @@ def train_bundle(
             known = ", ".join(config.get("losses", {})) or "none"
             raise UsageError("MS-T106", f"this bundle has no loss {loss!r}", mend=f"choose one of: {known}")
         overrides["base_loss"] = f"@losses#{loss}"
+    if checkpoint is None:
+        copy_recipe(root, out)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     trusted = is_trusted(root)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with running_trusted(out, trusted):

@@ -41,6 +41,7 @@ def forked(work):
     if pid:
         return pid
     code = 1
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell starts with it ignored
     try:
         code = work()
     except MedsegError as error:

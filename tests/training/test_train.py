@@ -12,7 +12,7 @@ import torch
 from medseg.bundle.load import load_bundle
 from medseg.bundle.weights import read_weights
 from medseg.errors import InputError, OutputError, UsageError
-from medseg.training.train import train_bundle
+from medseg.training.train import latest_checkpoint, train_bundle
 
 BUNDLE = "hippocampus_mri_segmentation"
 
@@ -58,15 +58,13 @@ def test_a_run_is_a_bundle_that_can_be_resumed_and_started_from(folder, small_re
     assert all(value.dtype == torch.float16 for value in first.values())
     assert first.keys() == read_weights(run / "models" / "model.pt").keys()
     load_bundle(run)
-    (checkpoint,) = (run / "models").glob("resume_*.pt")
-    state = torch.load(checkpoint, weights_only=True)
+    state = torch.load(latest_checkpoint(run), weights_only=True)
     assert state["schedule"]["epoch"] == 5
     steps = state["optimizer"]["state"][0]["step"]
     assert 5 <= steps <= 10  # 4 training cases in batches of 2; a step without finite gradient is skipped
 
     train_bundle(small_recipe, folder, run, epochs=10, resume=True)
-    (later,) = (run / "models").glob("resume_*.pt")
-    again = torch.load(later, weights_only=True)
+    again = torch.load(latest_checkpoint(run), weights_only=True)
     assert again["schedule"]["epoch"] == 10
     assert steps + 5 <= again["optimizer"]["state"][0]["step"] <= steps + 10
 
