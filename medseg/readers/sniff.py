@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+import struct
 import zlib
 from typing import TYPE_CHECKING, NoReturn
 
@@ -134,12 +135,30 @@ def refuse(path: Path, kind: str) -> NoReturn:
 
 
 def _kind(head: bytes) -> str:
+    # First DICOM: its preamble may be the head of a TIFF, so that one file serves as both.
+    if head[128:132] == b"DICM":
+        return "dicom"
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
+    if kind := _nifti_kind(head):
+        return kind
+    return "dicom" if looks_like_dicom(head) else _text_kind(head) or _rare_kind(head)
+
+
+def looks_like_dicom(head: bytes) -> bool:
+    """Whether a file that begins with `head` (132 bytes or more) is DICOM, with or without preamble."""
     if head[128:132] == b"DICM":
-        return "dicom"
-    return _nifti_kind(head) or _text_kind(head) or _rare_kind(head)
+        return True
+    if len(head) < 16:
+        return False
+    for order in "<>":
+        group, element = struct.unpack(order + "HH", head[:4])
+        if group in (0x0002, 0x0008) and element <= 0x18:
+            vr, length = head[4:6], struct.unpack(order + "L", head[4:8])[0]
+            if vr in (b"UL", b"UI", b"CS", b"OB", b"DA", b"TM", b"SH", b"LO", b"PN") or length <= 128:
+                return True
+    return False
 
 
 def _nifti_kind(head: bytes) -> str | None:
@@ -164,11 +183,6 @@ def _text_kind(head: bytes) -> str | None:
 def _rare_kind(head: bytes) -> str:
     if head[:4] == b"\x00\x00\x00\x01" and len(head) >= 284:  # version 1, big-endian; no other magic
         return "mgh"
-    # DICOM without preamble: group 0002 or 0008, then an explicit VR or a short implicit length.
-    if head[:2] in (b"\x02\x00", b"\x08\x00") and len(head) >= 8:
-        vr, length = head[4:6], int.from_bytes(head[4:8], "little")
-        if (vr.isalpha() and vr.isupper()) or (0 < length < 256 and length % 2 == 0):
-            return "dicom"
     return "unknown"
 
 

@@ -56,7 +56,9 @@ def test_what_itk_writes(tmp_path, name):
         (b"just a note\n", "text"),
         (bytes(range(256)), "unknown"),
         (b"\x08\x00\x05\x00CS\n\x00ISO_IR 100", "dicom"),
+        (b"\0\x08\0\x05CS\0\x0aISO_IR 100", "dicom"),
         (bytes(128) + b"DICM" + bytes(10), "dicom"),
+        (b"II*\0" + bytes(124) + b"DICM" + bytes(10), "dicom"),  # its preamble is the head of a TIFF
         (gzip.compress(b"just a note"), "gzip-text"),
         (gzip.compress(bytes(range(256)))[:20], "gzip-unknown"),
         (b"\x1f\x8b", "gzip-unknown"),

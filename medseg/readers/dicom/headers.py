@@ -21,11 +21,13 @@ import pydicom
 from pydicom.charset import convert_encodings, decode_bytes
 
 from medseg.errors import InputError
+from medseg.readers.sniff import looks_like_dicom
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 PIXEL_DATA = (0x7FE0, 0x0010)
+DIRECTORY = "1.2.840.10008.1.3.10"
 IMPLICIT_LE, EXPLICIT_LE, DEFLATED, EXPLICIT_BE = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
 UNDEFINED_LENGTH = 0xFFFFFFFF
 _PROBE, _SLOW_S = 4, 0.02
@@ -202,6 +204,8 @@ def read_header(path: Path) -> Header | None:
             name, kind = _NAMES.get(int(tag), (None, ""))
             if name is not None and (value := _decode(dataset, tag, kind)) is not None:
                 values[name] = value
+        if dataset.file_meta.get("MediaStorageSOPClassUID") == DIRECTORY:  # a DICOMDIR under another name
+            values["sop_class"] = DIRECTORY
     except Exception as error:
         raise InputError(
             "MS-D101",
@@ -217,21 +221,6 @@ def read_header(path: Path) -> Header | None:
 
 
 _NAMES = {tag: (name, kind) for name, (tag, kind) in _TAGS.items()}
-
-
-def looks_like_dicom(head: bytes) -> bool:
-    """Whether a file that begins with `head` (132 bytes or more) is DICOM, with or without preamble."""
-    if head[128:132] == b"DICM":
-        return True
-    if len(head) < 16:
-        return False
-    for order in "<>":
-        group, element = struct.unpack(order + "HH", head[:4])
-        if group in (0x0002, 0x0008) and element <= 0x18:
-            vr, length = head[4:6], struct.unpack(order + "L", head[4:8])[0]
-            if vr in (b"UL", b"UI", b"CS", b"OB", b"DA", b"TM", b"SH", b"LO", b"PN") or length <= 128:
-                return True
-    return False
 
 
 def _transfer_syntax(dataset: pydicom.FileDataset) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from pydicom.data import get_testdata_file
 
 from medseg.errors import InputError
-from medseg.readers.dicom.headers import find_files, looks_like_dicom, read_header, read_headers
+from medseg.readers.dicom.headers import find_files, read_header, read_headers
+from medseg.readers.dicom.objects import refusal
 from medseg.readers.dicom.pixels import check_size
 from medseg.readers.dicom.planes import check_plane, plane_of
+from medseg.readers.sniff import looks_like_dicom
 
 
 def test_every_value_is_pydicoms(data):
@@ -90,6 +94,13 @@ def test_a_cut_file_is_damaged_or_says_that_pixels_are_missing(tmp_path, phantom
 )
 def test_looks_like_dicom(head, expected):
     assert looks_like_dicom(head) is expected
+
+
+def test_a_dicomdir_under_another_name_is_not_damaged():
+    folder = Path(get_testdata_file("CT_small.dcm", download=False) or "").parent / "dicomdirtests"
+    header = read_header(folder / "DICOMDIR-implicit")
+    assert header is not None
+    assert "Directory" in str(refusal(header))
 
 
 def test_unreadable_number_of_an_unneeded_tag_is_absent(tmp_path, phantom):
