@@ -15,7 +15,7 @@ from medseg.readers.options import ReadOptions
 from medseg.reports.preview import preview_png
 from medseg.workflows import record as records
 from medseg.workflows.layout import FILES, RECORD, SEGMENTATION
-from medseg.workflows.measure import COLUMNS, Measurement, measure
+from medseg.workflows.measure import COLUMNS, MARKS, Measurement, measure
 from medseg.workflows.segment import segment
 from medseg.writers.atomic import sha256, write_bytes, write_json, write_text
 from medseg.writers.nifti import write_nifti
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
     from medseg.bundle.load import Bundle
     from medseg.volume import Volume
+
+
+UNDECLARED = "domain not declared"
+#: What stands in the label map's header and on the picture.
+WARNINGS = {"yes": records.OUTSIDE, "not declared": UNDECLARED}
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class CaseResult:
         record: what record.json will hold, the hashes of the outputs apart.
         outside_domain: what lies outside the training data.
         notes: what the user should look at.
+        mark: one of `measure.MARKS`; stands in every output.
     """
 
     name: str
@@ -70,6 +76,7 @@ class CaseResult:
     record: Mapping[str, Any]
     outside_domain: tuple[Violation, ...] = ()
     notes: tuple[str, ...] = ()
+    mark: str = MARKS[0]
 
 
 def guard(volume: Volume, bundle: Bundle, *, file: Path | None, allowed: bool) -> tuple[Violation, ...]:
@@ -119,10 +126,13 @@ def run_case(
     widened = {n: (a / MARGINS.volume, b * MARGINS.volume) for n, (a, b) in domain.volume_ml.items()} if domain else {}
     measurements = measure(made.labels, bundle.labels, range_ml=widened)
     unlike = check_result({m.structure: m.volume_ml for m in measurements}, domain) if domain else []
+    mark = MARKS[2] if domain is None else MARKS[bool(outside)]
     notes = (
+        *([f"{UNDECLARED}: nothing says whether this scan is like the training data"] if domain is None else ()),
         *(decision.message for decision in volume.source.decisions if decision.warning),
         *(event.message for event in made.events if event.code.startswith("MS-M20")),  # out-of-memory fallbacks
         *(f"clean-up removed {ml:.3g} mL of {what}" for what, ml in made.cleaned_ml.items() if ml > 0),
+        *(f"clean-up filled {ml:.3g} mL of holes in {what}" for what, ml in made.filled_ml.items() if ml > 0),
         *(violation.message for violation in unlike),
     )
     record = {
@@ -137,23 +147,26 @@ def run_case(
         "parameters": {
             "threads": settings.threads,
             "deterministic": settings.deterministic,
+            "seed": None,  # nothing is drawn at random
             "outside_domain_allowed": settings.outside_domain,
             "read": asdict(settings.options),
         },
         "inference": {
-            "device": settings.device,
+            **records.describe_machine(settings.device),
             **records.describe_inferer(bundle.inferer),
             "network_shape": list(made.network_shape),
             "events": [asdict(event) for event in made.events],
         },
         "outside_domain": [asdict(violation) for violation in outside],
+        "domain_declared": domain is not None,
         "cleaned_ml": dict(made.cleaned_ml),
-        "measurements": [m.row(outside_domain=bool(outside)) for m in measurements],
+        "filled_ml": dict(made.filled_ml),
+        "measurements": [m.row(outside_domain=mark) for m in measurements],
         "warnings": list(notes),
         "seconds": {"read": read_seconds, **made.seconds, "total": read_seconds + time.perf_counter() - start},
         "peak_memory_mb": records.peak_memory_mb(),
     }
-    return CaseResult(name, volume, made.labels, measurements, record, outside, notes)
+    return CaseResult(name, volume, made.labels, measurements, record, outside, notes, mark)
 
 
 def stage(result: CaseResult, work: Path) -> dict[str, Any]:
@@ -163,22 +176,22 @@ def stage(result: CaseResult, work: Path) -> dict[str, Any]:
         OSError, OutputError: the disk is full or fails; nothing has left `work` then.
     """
     start = time.perf_counter()
-    marked = bool(result.outside_domain)
     table = result.segmentation.labels or LabelTable(())
     write_nifti(
         work / SEGMENTATION,
         result.segmentation.array,
         result.segmentation.affine,
         labels=table,
-        description=records.OUTSIDE if marked else "medseg: research use only",
+        description=WARNINGS.get(result.mark, "medseg: research use only"),
     )
-    rows = [m.row(outside_domain=marked) for m in result.measurements]
+    rows = [m.row(outside_domain=result.mark) for m in result.measurements]
     write_text(work / "measurements.csv", csv_text(COLUMNS, rows))
     write_json(
         work / "measurements.json",
         {
             "case": result.name,
             "notice": records.RESEARCH,
+            "domain_declared": result.record["domain_declared"],
             "outside_domain": [violation.message for violation in result.outside_domain],
             "structures": [row | {"flags": list(m.flags)} for row, m in zip(rows, result.measurements, strict=True)],
         },
@@ -197,7 +210,7 @@ def stage(result: CaseResult, work: Path) -> dict[str, Any]:
 def picture(result: CaseResult, table: LabelTable) -> bytes:
     """The case's preview.png."""
     legend = [f"{m.structure}  {m.volume_ml:.2f} mL" for m in result.measurements[: len(table)]]
-    warning = records.OUTSIDE if result.outside_domain else ""
+    warning = WARNINGS.get(result.mark, "")
     return preview_png(result.image, result.segmentation, table, title=result.name, warning=warning, legend=legend)
 
 

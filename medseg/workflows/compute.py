@@ -22,15 +22,17 @@ def resolve_device(name: str) -> str:
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    why = "torch knows no such device"
     try:
         device = torch.device(name)
         if device.type == "meta":
             raise RuntimeError
+        why = "torch cannot use it on this machine"
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(
             "MS-U301",
-            f"the device {name!r} is not here: {str(error).splitlines()[0] if str(error) else 'it is no device'}",
+            f"there is no device {name!r}: {why}",
             mend="use --device auto or cpu; `medseg doctor` says why a GPU is not found",
         ) from error
     return str(device)

@@ -21,6 +21,8 @@ UNKNOWN = "not in the bundle's label table"
 RANGE = "outside the training range of volume"
 
 #: Columns of measurements.csv, and after `case` of summary.csv.
+#: How a result stands to the bundle's training data: inside, outside, or the bundle does not say what it was.
+MARKS = ("no", "yes", "not declared")
 COLUMNS = ("structure", "value", "voxels", "volume_ml", "flags", "outside_domain")
 
 
@@ -42,15 +44,15 @@ class Measurement:
     volume_ml: float
     flags: tuple[str, ...] = ()
 
-    def row(self, *, outside_domain: bool) -> dict[str, object]:
-        """The measurement as one row of a table, keys as in `COLUMNS`."""
+    def row(self, *, outside_domain: str) -> dict[str, object]:
+        """The measurement as one row of a table, keys as in `COLUMNS`; `outside_domain` is one of `MARKS`."""
         return {
             "structure": self.structure,
             "value": self.value,
             "voxels": self.voxels,
             "volume_ml": round(self.volume_ml, 6),
             "flags": "; ".join(self.flags),
-            "outside_domain": "yes" if outside_domain else "no",
+            "outside_domain": outside_domain,
         }
 
     @classmethod

@@ -79,6 +79,7 @@ class CaseReport:
         notes: what the user should look at: warnings, fallbacks, what was kept or removed.
         outside_domain: what lies outside the training data, in words; () when nothing does.
         seconds: time it took.
+        mark: one of `measure.MARKS`.
     """
 
     name: str
@@ -89,6 +90,7 @@ class CaseReport:
     notes: tuple[str, ...] = ()
     outside_domain: tuple[str, ...] = ()
     seconds: float = 0.0
+    mark: str = "no"
 
 
 @dataclass(frozen=True)
@@ -111,22 +113,27 @@ class PredictReport:
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """Why cases failed."""
-        return tuple(case.failure for case in self.cases if case.failure)
+        """Why cases failed, or would fail."""
+        return tuple(case.failure for case in (*self.cases, *self.plan) if case.failure)
 
     @property
     def exit_code(self) -> int:
-        """0 all done, 3 none could be done, 5 none for lack of memory, 6 some failed."""
+        """0 all done, 3 none could be done, 5 none for lack of memory, 6 some failed; of a dry run, what it foresees."""
         if not self.failures:
             return 0
-        if len(self.failures) < len(self.cases):
+        if len(self.failures) < len(self.cases) + len(self.plan):
             return 6
         return MemoryLimitError.exit_code if all(failure.memory for failure in self.failures) else 3
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain data, for `--json`."""
         if self.plan:
-            return {"out": str(self.out), "dry_run": True, "cases": [case.to_json() for case in self.plan]}
+            return {
+                "out": str(self.out),
+                "dry_run": True,
+                "exit_code": self.exit_code,
+                "cases": [case.to_json() for case in self.plan],
+            }
         return {
             "out": str(self.out),
             "exit_code": self.exit_code,
@@ -139,12 +146,11 @@ def _case_to_json(case: CaseReport) -> dict[str, Any]:
     if case.failure:
         failure = case.failure
         return row | {"code": failure.code, "file": failure.file, "what": failure.what, "mend": failure.mend}
-    marked = bool(case.outside_domain)
     return row | {
         "folder": str(case.folder),
         "outside_domain": list(case.outside_domain),
         "notes": list(case.notes),
-        "structures": [m.row(outside_domain=marked) for m in case.measurements],
+        "structures": [m.row(outside_domain=case.mark) for m in case.measurements],
     }
 
 

@@ -15,17 +15,16 @@ import numpy as np
 import torch
 from monai.utils import fall_back_tuple
 
-from medseg.errors import MedsegError
 from medseg.inferers.sliding import SlidingWindowInferer
 from medseg.inferers.windows import window_grid
 from medseg.readers.cases import load_case
-from medseg.transforms.reader import to_metatensor
 from medseg.workflows.case_run import guard
 from medseg.workflows.layout import FILES, RECORD, CaseFiles
 from medseg.workflows.outcome import Failure
+from medseg.workflows.segment import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from medseg.bundle.load import Bundle
@@ -48,6 +47,7 @@ class CasePlan:
         memory_mb: estimated peak beyond what the program and the weights take.
         seconds: estimated time of inference.
         writes: files that would be written.
+        stays: why a resumed run would leave the case as it is; '' where it would be done.
         failure: why it would be refused.
     """
 
@@ -59,6 +59,7 @@ class CasePlan:
     memory_mb: float = 0.0
     seconds: float = 0.0
     writes: tuple[str, ...] = ()
+    stays: str = ""
     failure: Failure | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -66,6 +67,8 @@ class CasePlan:
         if self.failure:
             row = self.failure
             return {"name": self.name, "code": row.code, "file": row.file, "what": row.what, "mend": row.mend}
+        if self.stays:
+            return {"name": self.name, "stays": self.stays}
         return {
             "name": self.name,
             "shape": list(self.shape),
@@ -78,14 +81,19 @@ class CasePlan:
         }
 
 
-def plan_cases(cases: Iterable[Case], bundle: Bundle, settings: Settings, out: Path) -> tuple[CasePlan, ...]:
-    """Plan every case; one that would be refused says why."""
+def plan_cases(
+    cases: Iterable[Case], bundle: Bundle, settings: Settings, out: Path, finished: Mapping[str, str]
+) -> tuple[CasePlan, ...]:
+    """Plan every case; one that would be refused says why, and so does one that is in `finished` (case -> why)."""
     timed: dict[tuple[int, ...], tuple[float, int]] = {}
     plans = []
     for case in cases:
+        if case.name in finished:
+            plans.append(CasePlan(case.name, stays=finished[case.name]))
+            continue
         try:
             plans.append(_plan_case(case, bundle, settings, out, timed))
-        except (MedsegError, OSError, MemoryError) as error:
+        except Exception as error:  # noqa: BLE001  as in a run: whatever one case brings, the others are planned
             plans.append(
                 CasePlan(case.name, failure=Failure.of(case.name, error, case.images[0] if case.images else ""))
             )
@@ -97,8 +105,7 @@ def _plan_case(
 ) -> CasePlan:
     volume = load_case(case, bundle.channels)
     guard(volume, bundle, file=case.images[0], allowed=settings.outside_domain)
-    item: Any = bundle.preprocessing({"image": to_metatensor(volume)})
-    image = item["image"]
+    image = prepare(volume, bundle)["image"]
     shape = tuple(int(n) for n in image.shape[1:])
     roi = window_shape(bundle.inferer, shape)
     if roi not in timed:

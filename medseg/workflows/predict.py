@@ -26,10 +26,10 @@ from medseg.workflows.outcome import CaseReport, Failure, PredictReport
 from medseg.workflows.plan import plan_cases
 from medseg.workflows.reporter import Reporter
 from medseg.workflows.resume import Found, find, open_folder, run_settings
-from medseg.workflows.summary import write_run
+from medseg.workflows.summary import Earlier, read_earlier, write_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from os import PathLike
 
     from medseg.readers.cases import Case
@@ -66,7 +66,7 @@ def predict(
         flat: label maps side by side as OUT/case.nii.gz, the rest under OUT/details.
         resume: do what is missing; finished cases stay, and so do segmentations edited by hand.
         overwrite: do all again; a file that medseg did not write as it stands is set aside, not deleted.
-        dry_run: plan only; nothing is written.
+        dry_run: plan only; nothing is written. The exit code is the one that a run is expected to give.
         strict: refuse where a reader would choose and record a warning.
         deterministic: only algorithms that give the same bits again.
         progress: hears what happens.
@@ -96,7 +96,8 @@ def predict(
     with computing(threads=threads, deterministic=deterministic), hear:
         hear.plan(_plan_line(cases, bundle, settings))
         if dry_run:
-            report = PredictReport(target, plan=plan_cases(cases, bundle, settings, target))
+            finished = _foreseen(cases, bundle, settings, target, resume=resume, overwrite=overwrite)
+            report = PredictReport(target, plan=plan_cases(cases, bundle, settings, target, finished))
         else:
             with output_lock(target) as work:
                 run = _Run(cases, bundle, settings, target, work, hear)
@@ -104,6 +105,25 @@ def predict(
                 report = run.all(resume=resume)
         hear.finish(report)
     return report
+
+
+def _foreseen(
+    cases: Sequence[Case], bundle: Bundle, settings: Settings, out: Path, *, resume: bool, overwrite: bool
+) -> dict[str, str]:
+    """Case -> why a run would leave it as it is; raises what the run would raise for the state of its folder."""
+    if not out.is_dir():
+        return {}
+    fixed = run_settings(bundle, settings.options, flat=settings.flat)
+    open_folder(out, fixed, resume=resume, overwrite=overwrite)
+    if not resume:
+        return {}
+    found = {case.name: _found(case, out, settings, fixed) for case in cases}
+    return {name: there.why or "finished before" for name, there in found.items() if there.state in _STAYS}
+
+
+def _found(case: Case, out: Path, settings: Settings, fixed: Mapping[str, Any]) -> Found:
+    files = CaseFiles(out, case.name, settings.flat)
+    return find(files, {**fixed, "read": asdict(case.options)}, tuple(case.images))
 
 
 class _Run:
@@ -116,20 +136,23 @@ class _Run:
         self.out, self.work, self.hear = out, work, hear
         self.fixed = run_settings(bundle, settings.options, flat=settings.flat)
         self.reports: list[CaseReport] = []
+        self.earlier = Earlier()
 
     def all(self, *, resume: bool) -> PredictReport:
         """Do every case; what is done when the user interrupts is listed too."""
+        if resume:
+            self.earlier = read_earlier(self.out, {case.name for case in self.cases})
         self._write("running")
         state = "interrupted"
         try:
             found = {case.name: self._find(case) for case in self.cases} if resume else {}
-            waiting = [case for case in self.cases if found.get(case.name, _NEW).state in ("new", "redo")]
+            waiting = [case for case in self.cases if found.get(case.name, _NEW).state not in _STAYS]
             volumes = _read_ahead(waiting, self.bundle.channels)
             for number, case in enumerate(self.cases, 1):
                 self.hear.case(case.name, number, len(self.cases))
                 there = found.get(case.name, _NEW)
-                missing = there.state in ("new", "redo")
-                report = self._do(case, there, volumes) if missing else self._leave(case, there)
+                stays = there.state in _STAYS
+                report = self._leave(case, there) if stays else self._do(case, there, volumes)
                 self.reports.append(report)
                 self.hear.done(report)
             state = "done"
@@ -141,7 +164,7 @@ class _Run:
         return CaseFiles(self.out, case.name, self.settings.flat)
 
     def _find(self, case: Case) -> Found:
-        return find(self._files(case), {**self.fixed, "read": asdict(case.options)}, tuple(case.images))
+        return _found(case, self.out, self.settings, self.fixed)
 
     def _do(self, case: Case, there: Found, volumes: Iterator[_Read]) -> CaseReport:
         start = time.perf_counter()
@@ -177,6 +200,7 @@ class _Run:
             notes=tuple(notes),
             outside_domain=tuple(violation.message for violation in result.outside_domain),
             seconds=seconds,
+            mark=result.mark,
         )
 
     def _leave(self, case: Case, there: Found) -> CaseReport:
@@ -189,10 +213,12 @@ class _Run:
             rows = tuple(Measurement.from_row(row) for row in record.get("measurements", ()))
         status = "kept" if there.state == "kept" else "finished before"
         notes = (there.why,) if there.why else ()
-        return CaseReport(case.name, status, self._files(case).folder, rows, notes=notes, outside_domain=outside)
+        folder = self._files(case).folder
+        mark = str(next((row["outside_domain"] for row in record.get("measurements", ())), "no"))
+        return CaseReport(case.name, status, folder, rows, notes=notes, outside_domain=outside, mark=mark)
 
     def _write(self, state: str) -> None:
-        write_run(self.out, self.reports, self.fixed, self.settings, state)
+        write_run(self.out, self.reports, self.fixed, self.settings, state, self.earlier)
 
 
 class _Read:
@@ -209,6 +235,7 @@ class _Read:
 
 
 _NEW = Found("new")
+_STAYS = ("finished", "kept")
 
 
 def _read_ahead(cases: Sequence[Case], channels: tuple[str, ...]) -> Iterator[_Read]:

@@ -31,7 +31,7 @@ OUTSIDE = "OUTSIDE TRAINING DOMAIN"
 def versions() -> dict[str, str]:
     """Versions of what computed the result."""
     found = {"medseg": medseg.__version__, "python": platform.python_version()}
-    for package in ("torch", "monai", "numpy", "nibabel", "pydicom"):
+    for package in ("torch", "monai", "numpy", "scipy", "numba", "connected-components-3d", "nibabel", "pydicom"):
         found[package] = metadata.version(package)
     return found
 
@@ -63,6 +63,14 @@ def describe_input(volume: Volume, roots: Iterable[Path] = ()) -> dict[str, Any]
         "orientation": grid.axcodes,
         "decisions": [asdict(decision) for decision in source.decisions],
     }
+
+
+def describe_machine(device: str) -> dict[str, Any]:
+    """The device, the card behind it when it is a GPU, torch's CPU threads, and the system."""
+    import torch
+
+    found = {"device": device, "threads": torch.get_num_threads(), "platform": platform.platform()}
+    return found | ({"gpu": torch.cuda.get_device_name(device)} if device.startswith("cuda") else {})
 
 
 def describe_inferer(inferer: Any) -> dict[str, Any]:

@@ -135,16 +135,21 @@ class ConsoleReporter(Reporter):
                 )
                 self._say(f"  -> {printable(case.failure.mend)}")
                 continue
+            if case.stays:
+                self._say(f"{printable(case.name)}: stays as it is: {printable(case.stays)}")
+                continue
             shape, spacing = "x".join(map(str, case.shape)), "x".join(f"{s:.3g}" for s in case.spacing_mm)
             grid = "x".join(map(str, case.network_shape))
             self._say(
-                f"{printable(case.name)}: {shape}, {spacing} mm | network grid {grid} | {case.windows} windows | "
+                f"{printable(case.name)}: {shape}, {spacing} mm | network grid {grid} | {case.windows} window{'s' * (case.windows != 1)} | "
                 f"~{case.seconds:.1f} s, ~{case.memory_mb:.0f} MB | writes {', '.join(case.writes)}"
             )
-        good = [case for case in report.plan if not case.failure]
+        good = [case for case in report.plan if not case.failure and not case.stays]
+        stay = sum(bool(case.stays) for case in report.plan)
         total = sum(case.seconds for case in good)
         peak = max((case.memory_mb for case in good), default=0.0)
-        self._say(f"{len(good)} of {len(report.plan)} cases, ~{total:.0f} s, ~{peak:.0f} MB; nothing was written")
+        todo = f"{len(good)} of {len(report.plan)} cases" + (f" to do, {stay} stay as they are" if stay else "")
+        self._say(f"{todo}, ~{total:.0f} s, ~{peak:.0f} MB; nothing was written")
 
     def _say(self, line: str, style: str = "") -> None:
         self.console.print(line, style=style or None, markup=False, highlight=False, soft_wrap=True)

@@ -69,7 +69,7 @@ class Result:
 
     def table(self) -> list[dict[str, object]]:
         """The measurements as rows, for `pandas.DataFrame(result.table())`."""
-        return [m.row(outside_domain=bool(self.outside_domain)) for m in self.measurements]
+        return [m.row(outside_domain=self._case.mark) for m in self.measurements]
 
     def __repr__(self) -> str:
         found = ", ".join(f"{m.structure} {m.volume_ml:.2f} mL" for m in self.measurements)

@@ -37,7 +37,8 @@ class Segmented:
     Args:
         labels: (I, J, K) uint8 or uint16 on exactly the input's grid.
         events: what the inferer decided: precision, body box, out-of-memory fallbacks.
-        cleaned_ml: volume that the bundle's clean-up removed, mL by structure value.
+        cleaned_ml: volume that the bundle's clean-up removed, mL by structure.
+        filled_ml: volume of the holes that it filled, mL by structure.
         network_shape: spatial shape that the network saw.
         seconds: 'preprocess', 'infer', 'restore'.
     """
@@ -45,6 +46,7 @@ class Segmented:
     labels: Volume
     events: tuple[Event, ...] = ()
     cleaned_ml: Mapping[str, float] = field(default_factory=dict)
+    filled_ml: Mapping[str, float] = field(default_factory=dict)
     network_shape: tuple[int, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -71,8 +73,8 @@ def segment(
     """
     clock = _Clock()
     with torch.no_grad(), _memory_guard():
-        with clock.over("preprocess"), _blame(bundle, "preprocessing"):
-            batch: Any = list_data_collate([bundle.preprocessing({"image": to_metatensor(volume)})])
+        with clock.over("preprocess"):
+            batch: Any = list_data_collate([prepare(volume, bundle)])
         image = batch["image"].to(device)
         with clock.over("infer"), _told(bundle.inferer, progress):
             prediction = bundle.inferer(image, bundle.network)
@@ -83,10 +85,21 @@ def segment(
     return Segmented(
         labels=_label_map(result, volume, bundle),
         events=tuple(getattr(bundle.inferer, "events", ())),
-        cleaned_ml=_cleaned(result, bundle),
+        cleaned_ml=_noted(result, "cleaned_ml", bundle),
+        filled_ml=_noted(result, "filled_ml", bundle),
         network_shape=tuple(image.shape[2:]),
         seconds=clock.seconds,
     )
+
+
+def prepare(volume: Volume, bundle: Bundle) -> Any:
+    """What the network sees of a volume: a dictionary with the preprocessed "image", (C, I, J, K).
+
+    Raises:
+        BundleError: MS-O322 the bundle's preprocessing fails.
+    """
+    with _blame(bundle, "preprocessing"):
+        return bundle.preprocessing({"image": to_metatensor(volume)})
 
 
 def _label_map(result: Any, volume: Volume, bundle: Bundle) -> Volume:
@@ -136,9 +149,9 @@ def _check_grid(shape: tuple[int, ...], affine: np.ndarray, volume: Volume, bund
     )
 
 
-def _cleaned(result: Any, bundle: Bundle) -> dict[str, float]:
-    """Removed volume by structure name, from what CleanComponentsd noted."""
-    found = getattr(result, "meta", {}).get("cleaned_ml") or {}
+def _noted(result: Any, what: str, bundle: Bundle) -> dict[str, float]:
+    """Removed or filled volume by structure name, from what CleanComponentsd noted."""
+    found = getattr(result, "meta", {}).get(what) or {}
     names = {} if bundle.labels is None else bundle.labels.by_value
     return {names[int(v)].name if int(v) in names else f"label {int(v)}": float(ml) for v, ml in dict(found).items()}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+import csv
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from medseg.workflows import record as records
@@ -14,6 +15,7 @@ from medseg.writers.atomic import write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from medseg.workflows.case_run import Settings
@@ -22,8 +24,48 @@ if TYPE_CHECKING:
 FAILURE_COLUMNS = tuple(field.name for field in fields(Failure) if field.name != "memory")
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """What a folder holds of cases that this run is not about: a resumed run adds to the tables.
+
+    Args:
+        summary: rows of summary.csv.
+        failures: rows of failures.csv.
+        cases: case -> status, as in record.json.
+    """
+
+    summary: Sequence[Mapping[str, str]] = ()
+    failures: Sequence[Mapping[str, str]] = ()
+    cases: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_earlier(out: Path, names: AbstractSet[str]) -> Earlier:
+    """What the tables of `out` say of cases other than `names`."""
+    cases = (records.read_record(out / RECORD) or {}).get("cases", {})
+    return Earlier(
+        _rows(out / SUMMARY, ("case", *COLUMNS), names),
+        _rows(out / FAILURES, FAILURE_COLUMNS, names),
+        {name: status for name, status in cases.items() if name not in names},
+    )
+
+
+def _rows(path: Path, columns: Sequence[str], names: AbstractSet[str]) -> list[dict[str, str]]:
+    """Rows of a table that are about other cases; none of one that is not there or that somebody made unreadable."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            found = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error):
+        return []
+    return [{c: row.get(c) or "" for c in columns} for row in found if row.get("case") and row["case"] not in names]
+
+
 def write_run(
-    out: Path, reports: Sequence[CaseReport], fixed: Mapping[str, Any], settings: Settings, state: str
+    out: Path,
+    reports: Sequence[CaseReport],
+    fixed: Mapping[str, Any],
+    settings: Settings,
+    state: str,
+    earlier: Earlier,
 ) -> None:
     """Write the three files, each atomically.
 
@@ -33,16 +75,13 @@ def write_run(
         fixed: what a resumed run must share, from `run_settings`.
         settings: of the run.
         state: 'running', 'done' or 'interrupted'.
+        earlier: rows of other cases that stay.
     """
     if state != "running":
-        rows = [
-            {"case": case.name, **m.row(outside_domain=bool(case.outside_domain))}
-            for case in reports
-            for m in case.measurements
-        ]
-        write_text(out / SUMMARY, csv_text(("case", *COLUMNS), rows))
+        rows = [{"case": case.name, **m.row(outside_domain=case.mark)} for case in reports for m in case.measurements]
+        write_text(out / SUMMARY, csv_text(("case", *COLUMNS), [*earlier.summary, *rows]))
         failed = [{k: v for k, v in asdict(case.failure).items() if k != "memory"} for case in reports if case.failure]
-        write_text(out / FAILURES, csv_text(FAILURE_COLUMNS, failed))
+        write_text(out / FAILURES, csv_text(FAILURE_COLUMNS, [*earlier.failures, *failed]))
     write_json(
         out / RECORD,
         {
@@ -56,6 +95,6 @@ def write_run(
             "threads": settings.threads,
             "deterministic": settings.deterministic,
             "outside_domain_allowed": settings.outside_domain,
-            "cases": {case.name: case.status for case in reports},
+            "cases": {**earlier.cases, **{case.name: case.status for case in reports}},
         },
     )

@@ -14,7 +14,7 @@ def test_auto_takes_what_is_here():
 
 @pytest.mark.parametrize("name", ["gpu", "meta", "cuda:99", ""])
 def test_a_device_that_is_not_here_is_refused(name):
-    with pytest.raises(UsageError, match=r"MS-U301 the device .* is not here") as caught:
+    with pytest.raises(UsageError, match=r"MS-U301 there is no device") as caught:
         resolve_device(name)
     assert "medseg doctor" in caught.value.mend
 

@@ -189,7 +189,7 @@ def test_a_dry_run_writes_nothing(scans, toy, tmp_path, spoken, screen):
     far_apart(scans)
     report = predict(scans, toy, tmp_path / "out", dry_run=True, progress=spoken)
     assert not (tmp_path / "out").exists()
-    assert report.exit_code == 0
+    assert report.exit_code == 6, "as the run would"
     a, b, _ = report.plan
     assert (a.shape, a.network_shape, a.windows) == ((20, 22, 18), (20, 22, 18), 8)
     assert a.memory_mb > 0
@@ -199,6 +199,49 @@ def test_a_dry_run_writes_nothing(scans, toy, tmp_path, spoken, screen):
     assert "nothing was written" in screen.getvalue()
     assert "2 of 3 cases" in screen.getvalue()
     assert report.to_json()["cases"][1]["code"] == "MS-X102"
+
+
+def test_a_dry_run_foresees_a_folder_in_the_way_and_what_a_resumed_run_leaves(scans, toy, tmp_path, spoken, screen):
+    out = tmp_path / "out"
+    predict(scans, toy, out)
+    with pytest.raises(OutputError, match="MS-O303"):
+        predict(scans, toy, out, dry_run=True)
+    (out / "b" / "preview.png").unlink()
+    volume = read_nifti(out / "c" / "segmentation.nii.gz")
+    write_nifti(out / "c" / "segmentation.nii.gz", np.zeros_like(volume.array), volume.affine)
+    before = {path: sha256(out / path) for path in everything(out)}
+    report = predict(scans, toy, out, resume=True, dry_run=True, progress=spoken)
+    assert [(case.stays, bool(case.writes)) for case in report.plan] == [
+        ("finished before", False),
+        ("", True),
+        ("edited by hand: kept", False),
+    ]
+    assert "a: stays as it is: finished before" in screen.getvalue()
+    assert "1 of 3 cases to do, 2 stay" in screen.getvalue()
+    assert {path: sha256(out / path) for path in everything(out)} == before
+    assert len(predict(scans, toy, out, overwrite=True, dry_run=True).plan) == 3
+
+
+def test_a_dry_run_survives_a_bundle_that_fails_on_a_case(scans, toy, tmp_path):
+    def fails(data):
+        raise KeyError("PatientName DOE^JOHN")
+
+    report = predict(scans, replace(toy, preprocessing=fails), tmp_path / "out", dry_run=True)
+    assert report.exit_code == 3
+    assert {case.failure.code for case in report.plan} == {"MS-O399"}
+
+
+def test_a_bundle_without_a_domain_marks_every_output(scans, toy, tmp_path, spoken, screen):
+    out = tmp_path / "out"
+    predict(scans / "a.nii.gz", replace(toy, domain=None), out, progress=spoken)
+    assert nibabel.load(out / "a" / "segmentation.nii.gz").header["descrip"].item() == b"domain not declared"
+    for path in (out / "summary.csv", out / "a" / "measurements.csv"):
+        assert {row["outside_domain"] for row in table(path)} == {"not declared"}
+    assert json.loads((out / "a" / "measurements.json").read_text(encoding="utf-8"))["domain_declared"] is False
+    assert json.loads((out / "a" / "record.json").read_text(encoding="utf-8"))["domain_declared"] is False
+    assert "domain not declared" in screen.getvalue()
+    again = predict(scans / "a.nii.gz", replace(toy, domain=None), out, resume=True)
+    assert [case.mark for case in again.cases] == ["not declared"]
 
 
 def test_a_folder_that_holds_something_is_refused(scans, toy, tmp_path):

@@ -209,3 +209,17 @@ def test_a_failed_case_is_tried_again_and_leaves_the_list_of_failures(place, toy
     assert (tmp_path / "second" / "failures.csv").read_text(encoding="utf-8").splitlines() == [
         "case,code,file,what,mend"
     ]
+
+
+def test_a_resumed_run_over_one_case_keeps_the_rows_of_the_others(place, toy):
+    scans, out = place / "scans", place / "out"
+    shutil.copy(scans / "a.nii.gz", scans / "c.nii.gz")
+    (scans / "b.nii.gz").write_bytes(b"")
+    predict(scans, toy, out, overwrite=True)
+    report = predict(scans / "a.nii.gz", toy, out, resume=True)
+    assert [case.name for case in report.cases] == ["a"]
+    summary = (out / "summary.csv").read_text(encoding="utf-8").splitlines()
+    assert sorted({line.split(",")[0] for line in summary[1:]}) == ["a", "c"]
+    assert "b,MS-" in (out / "failures.csv").read_text(encoding="utf-8")
+    cases = json.loads((out / "record.json").read_text(encoding="utf-8"))["cases"]
+    assert cases == {"a": "finished before", "b": "failed", "c": "done"}
