@@ -20,13 +20,16 @@ def inspect(
     assume_orientation: options.AssumeOrientation = None,
     allow_gaps: options.AllowGaps = False,
     nonfinite: options.Nonfinite = "refuse",
+    max_voxels: options.MaxVoxels = 2**31,
+    segments: options.Segments = None,
     strict: options.Strict = False,
     json: options.Json = False,
 ) -> None:
     """List the scans in a file or folder with a verdict on each; exits 6 if some, 3 if all would be refused."""
     from medseg.readers.open import survey
 
-    findings = survey(path, options.read_options(series, assume_orientation, allow_gaps, nonfinite, strict))
+    reading = options.read_options(series, assume_orientation, allow_gaps, nonfinite, strict, max_voxels, segments)
+    findings = survey(path, reading)
     if json:
         show_json([asdict(finding) | {"refused": finding.refused} for finding in findings])
     else:

@@ -33,11 +33,24 @@ AllowGaps = Annotated[
 Nonfinite = Annotated[
     str, typer.Option("--nonfinite", metavar="refuse|fill:V", help="What to do with NaN and infinite voxels.")
 ]
+MaxVoxels = Annotated[
+    int, typer.Option("--max-voxels", metavar="N", help="Refuse larger scans before any memory is taken.")
+]
+Segments = Annotated[
+    str | None,
+    typer.Option("--segments", metavar="NAME,NAME", help="Which segments of a segmentation; overlapping ones apart."),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse where medseg would choose and record a warning.")]
 
 
 def read_options(
-    series: str | None, assume_orientation: str | None, allow_gaps: bool, nonfinite: str, strict: bool
+    series: str | None,
+    assume_orientation: str | None,
+    allow_gaps: bool,
+    nonfinite: str,
+    strict: bool,
+    max_voxels: int,
+    segments: str | None = None,
 ) -> ReadOptions:
     """The readers' options from the command line's words.
 
@@ -52,4 +65,6 @@ def read_options(
         allow_gaps=allow_gaps,
         nonfinite=nonfinite,
         strict=strict,
+        max_voxels=max_voxels,
+        segments=segments,
     )

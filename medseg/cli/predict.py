@@ -28,6 +28,7 @@ def predict(
     assume_orientation: options.AssumeOrientation = None,
     allow_gaps: options.AllowGaps = False,
     nonfinite: options.Nonfinite = "refuse",
+    max_voxels: options.MaxVoxels = 2**31,
     outside_domain: Annotated[
         bool, typer.Option("--outside-domain", help="Segment scans unlike the training data too, and mark the outputs.")
     ] = False,
@@ -49,7 +50,7 @@ def predict(
 
     One folder a case with the label map, its volumes and a record; one bad case never stops the others.
     """
-    reading = options.read_options(series, assume_orientation, allow_gaps, nonfinite, strict)
+    reading = options.read_options(series, assume_orientation, allow_gaps, nonfinite, strict, max_voxels)
     from medseg.workflows.predict import predict as run
     from medseg.workflows.reporter import ConsoleReporter
 

@@ -71,7 +71,7 @@ def read_nrrd(path: str | Path, options: ReadOptions | None = None) -> Volume:
     array = _arranged(flat, header)
     labels, segmented = None, ()
     if is_segmentation(header.pairs):
-        array, labels, segmented = flatten(array, header.pairs, path)
+        array, labels, segmented = flatten(array, header.pairs, path, options.wanted_segments)
     array, valued = checked(array, options, path)
     trailing = (Decision("MS-R202", f"{extra} bytes follow after the last voxel; ignored"),) if extra else ()
     source = Source(

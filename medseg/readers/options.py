@@ -23,6 +23,8 @@ class ReadOptions:
         nonfinite: 'refuse' NaN and infinite voxels, or 'fill:<value>' to replace them (recorded).
         max_voxels: refuse a volume with more voxels (channels counted) before any memory is taken.
         strict: refuse where a reader would otherwise choose and record a warning.
+        segments: names or numbers of the segments to read from a segmentation (DICOM SEG, RTSTRUCT, .seg.nrrd),
+            with commas between, such as 'Liver,Spleen'; None: all of them. Segments that overlap are read apart.
 
     Raises:
         UsageError: MS-U110 for an unknown orientation, MS-U111 for an unknown `nonfinite`, MS-U112 for `max_voxels`.
@@ -34,6 +36,7 @@ class ReadOptions:
     nonfinite: str = "refuse"
     max_voxels: int = 2**31
     strict: bool = False
+    segments: str | None = None
 
     def __post_init__(self) -> None:
         if self.assume_orientation is not None and not _ORIENTATION.fullmatch(self.assume_orientation):
@@ -50,6 +53,11 @@ class ReadOptions:
             )
         if self.max_voxels < 1:
             raise UsageError("MS-U112", f"max_voxels is {self.max_voxels}", mend="give a number of 1 or more")
+
+    @property
+    def wanted_segments(self) -> tuple[str, ...] | None:
+        """The names or numbers in `segments`, None when all are wanted."""
+        return None if self.segments is None else tuple(part.strip() for part in self.segments.split(","))
 
     @property
     def fill(self) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from medseg.labels import PALETTE, Code, Label, LabelTable
 from medseg.volume import Decision
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 _KEY = re.compile(r"Segment(\d+)_(\w+)")
@@ -37,7 +38,7 @@ def is_segmentation(pairs: Mapping[str, str]) -> bool:
 
 
 def flatten(
-    array: np.ndarray, pairs: Mapping[str, str], path: Path
+    array: np.ndarray, pairs: Mapping[str, str], path: Path, names: Sequence[str] | None = None
 ) -> tuple[np.ndarray, LabelTable, tuple[Decision, ...]]:
     """One label map out of the layers of a segmentation.
 
@@ -45,12 +46,14 @@ def flatten(
         array: (I, J, K), or (L, I, J, K) with a layer each, of an integer type.
         pairs: the key:=value lines of the header.
         path: named when refused.
+        names: of the segments to read, or their values; None: all of them.
 
     Returns:
         (I, J, K) uint8 or uint16 (a view of `array` where nothing had to change), the table, and what was decided.
 
     Raises:
-        InputError: MS-R120 values that are no labels, MS-R121 segments that overlap without being nested.
+        InputError: MS-R120 values that are no labels, MS-R121 segments that overlap without being nested, MS-R122 a
+            segment that is not in it.
     """
     layers = array if array.ndim == 4 else array[None]
     if array.dtype.kind not in "iu" or any(
@@ -63,8 +66,11 @@ def flatten(
             mend="save it in 3D Slicer as a binary labelmap",
         )
     segments, decisions = _segments(pairs, layers)
-    if len(layers) == 1:
-        table = LabelTable(tuple(s.label for s in segments))
+    table = LabelTable(tuple(s.label for s in segments))
+    if names is not None:
+        wanted = wanted_values(table, names, path, "segment", "MS-R122")
+        segments = [s for s in segments if s.label.value in wanted]
+    elif len(layers) == 1:
         return array.reshape(array.shape[-3:]), table, decisions
     out, labels = _overlaid(layers, segments, path)
     nested = [label for label in labels if label.region]
@@ -72,6 +78,24 @@ def flatten(
         names = ", ".join(label.name for label in nested)
         decisions += (Decision("MS-R222", f"segments lie inside others; the inner ones are on top of: {names}"),)
     return out, LabelTable(tuple(labels)), decisions
+
+
+def wanted_values(
+    table: LabelTable, names: Sequence[str | int] | None, path: Path, what: str, code: str = "MS-D306"
+) -> list[int]:
+    """The values of the structures named by `names` (names or values), of all when it is None.
+
+    Raises:
+        InputError: `code` for a structure that is not in the file, or a file without any.
+    """
+    values = {**{str(v): v for v in table.by_value}, **{name: label.value for name, label in table.by_name.items()}}
+    wanted = [x.value for x in table] if names is None else [values[str(n)] for n in names if str(n) in values]
+    missing = [str(n) for n in names or () if str(n) not in values]
+    if missing or not wanted:
+        known = ", ".join(f"{x.value} {x.name!r}" for x in table) or "none at all"
+        found = f"no {what} {', '.join(missing)} in it" if missing else f"no {what} to read in it"
+        raise InputError(code, f"{found}; it holds {known}", file=path, mend=f"name a {what} that it holds")
+    return sorted(set(wanted))
 
 
 def _segments(pairs: Mapping[str, str], layers: np.ndarray) -> tuple[list[_Segment], tuple[Decision, ...]]:
@@ -160,7 +184,8 @@ def _overlaid(layers: np.ndarray, segments: list[_Segment], path: Path) -> tuple
                 f"segments {segments[outer].label.name!r} and {segments[inner].label.name!r} overlap in "
                 f"{shared[a, b]} voxels without one lying inside the other: one label map cannot hold both",
                 file=path,
-                mend="in 3D Slicer's Segment Editor remove the overlap (Masking: overwrite all), or save them apart",
+                mend=f"read them apart with --segments {quote(segments[outer].label.name)}, or remove the overlap in "
+                "3D Slicer's Segment Editor (Masking: overwrite all)",
             )
         inside.setdefault(outer, []).append(inner)
     values = [s.label.value for s in segments]

@@ -436,8 +436,24 @@ def test_partial_overlap_is_refused(nrrd):
     stack[0, :, :2] = 1
     stack[1, :, 1:] = 2
     with pytest.raises(InputError, match="'a' and 'b' overlap in 8 voxels") as caught:
-        read_nrrd(layered(nrrd, stack, segment(0, "a", 1, 0) | segment(1, "b", 2, 1)))
+        read_nrrd(path := layered(nrrd, stack, segment(0, "a", 1, 0) | segment(1, "b", 2, 1)))
     assert caught.value.code == "MS-R121"
+    assert "--segments a" in caught.value.mend
+    for n, name in enumerate("ab"):  # as the message says
+        volume = read_nrrd(path, ReadOptions(segments=name))
+        np.testing.assert_array_equal(volume.array, stack[n])
+        assert [x.name for x in volume.labels] == [name]
+    with pytest.raises(InputError, match="no segment c in it; it holds 1 'a', 2 'b'") as caught:
+        read_nrrd(path, ReadOptions(segments="c"))
+    assert caught.value.code == "MS-R122"
+
+
+def test_segments_of_one_layer_are_picked_by_name_or_value(nrrd):
+    values = (VALUES % 3).astype("u1")
+    pairs = segment(0, "a", 1) | segment(1, "b", 2)
+    path = nrrd(values, name="x.seg.nrrd", type="uchar", pairs=pairs)
+    np.testing.assert_array_equal(read_nrrd(path, ReadOptions(segments="2")).array, np.where(values == 2, 2, 0))
+    np.testing.assert_array_equal(read_nrrd(path, ReadOptions(segments="b, a")).array, values)
 
 
 @given(st.integers(0, 2**31))

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.errors import ChoiceError, InputError
+from medseg.readers.dicom.headers import read_header
 from medseg.readers.dicom.load import load_series
+from medseg.readers.dicom.objects import kind_of
 from medseg.readers.dicom.series import Contents, Series, scan
 from medseg.readers.options import ReadOptions
 from medseg.volume import Decision
@@ -30,7 +32,8 @@ def find_series(path: Path | str, options: ReadOptions | None = None) -> list[Se
 def read_dicom(path: Path | str, options: ReadOptions | None = None) -> list[Volume]:
     """Every image volume of a file or folder that can be read, or those that `options.series` names.
 
-    Each volume records which others of the same place were refused.
+    Each volume records which others of the same place were refused. Where there is no image, the label maps (SEG,
+    RTSTRUCT) are what is meant.
 
     Args:
         path: a file, a DICOMDIR, or a folder with nested ones.
@@ -41,10 +44,19 @@ def read_dicom(path: Path | str, options: ReadOptions | None = None) -> list[Vol
         ChoiceError: MS-D131 when `options.series` names none of the volumes.
     """
     path, options = Path(path), options or ReadOptions()
-    objects = _label_object(path, options)
-    if objects is not None:
-        return [objects]
-    series = _picked(_images(scan(path, options), path), path, options)
+    contents = scan(path, options)
+    if labels := label_files(contents):
+        return [read_label(file, path, options) for file in labels]
+    return _read_images(contents, path, options)
+
+
+def read_images(path: Path, options: ReadOptions) -> list[Volume]:
+    """As `read_dicom`, of images alone."""
+    return _read_images(scan(path, options), path, options)
+
+
+def _read_images(contents: Contents, path: Path, options: ReadOptions) -> list[Volume]:
+    series = _picked(_images(contents, path), path, options)
     refused = [s for s in series if s.error is not None]
     readable = [s for s in series if s.error is None]
     if not readable or (options.series is not None and refused):
@@ -61,10 +73,19 @@ def read_one(path: Path | str, options: ReadOptions | None = None) -> Volume:
         InputError: as `read_dicom`.
     """
     path, options = Path(path), options or ReadOptions()
-    objects = _label_object(path, options)
-    if objects is not None:
-        return objects
-    series = _picked(_images(scan(path, options), path), path, options)
+    contents = scan(path, options)
+    labels = label_files(contents)
+    if len(labels) == 1:
+        return read_label(labels[0], path, options)
+    if labels:
+        raise ChoiceError(
+            "MS-D130",
+            f"{len(labels)} segmentations, where one volume is wanted",
+            file=path,
+            mend=f"name one file, such as {labels[0]}",
+            candidates=[str(file) for file in labels],
+        )
+    series = _picked(_images(contents, path), path, options)
     if len(series) > 1:
         raise ChoiceError(
             "MS-D130",
@@ -130,21 +151,24 @@ def _refused_note(series: Series) -> Decision:
     )
 
 
-def _label_object(path: Path, options: ReadOptions) -> Volume | None:
-    """The label volume of a SEG or RTSTRUCT file, None for anything else."""
-    if not path.is_file() or path.name.upper() == "DICOMDIR":
-        return None
-    from medseg.readers.dicom.headers import read_header
-    from medseg.readers.dicom.objects import kind_of
+def label_files(contents: Contents) -> list[Path]:
+    """The SEG and RTSTRUCT files where no image lies beside them; () where one does: then it is meant."""
+    if contents.series:
+        return []
+    return [header.path for header, kind, _ in contents.objects if kind in ("dicom-seg", "dicom-rtstruct")]
 
-    header = read_header(path)
-    kind = None if header is None else kind_of(header)
-    if kind == "dicom-seg":
+
+def read_label(file: Path, place: Path, options: ReadOptions) -> Volume:
+    """The label map of a SEG or RTSTRUCT file; `place` is where an RTSTRUCT's image is looked for.
+
+    Raises:
+        InputError: MS-D3xx.
+    """
+    header = read_header(file)
+    if header is not None and kind_of(header) == "dicom-seg":
         from medseg.readers.dicom.seg import read_seg
 
-        return read_seg(path, options)
-    if kind == "dicom-rtstruct":
-        from medseg.readers.dicom.rtstruct import read_rtstruct
+        return read_seg(file, options)
+    from medseg.readers.dicom.rtstruct import read_rtstruct
 
-        return read_rtstruct(path, path.parent, options)
-    return None
+    return read_rtstruct(file, place if place.is_dir() else file.parent, options)

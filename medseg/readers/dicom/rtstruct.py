@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +20,10 @@ from medseg.geometry import Grid, flip_ras_lps
 from medseg.labels import Label
 from medseg.readers.dicom.coded import code_of, palette_colour, table_of
 from medseg.readers.dicom.polygons import fill_polygons
-from medseg.readers.dicom.read import read_dicom
-from medseg.readers.dicom.seg import wanted_values
+from medseg.readers.dicom.read import read_images
 from medseg.readers.dicom.series import quiet
 from medseg.readers.options import ReadOptions
+from medseg.readers.segments import wanted_values
 from medseg.readers.sniff import require_file
 from medseg.volume import Decision, Source, Volume
 
@@ -59,7 +60,7 @@ def read_rtstruct(
         path: the RTSTRUCT file.
         image: the image the contours were drawn on, or its DICOM folder; None: the folder of `path`.
         options: see `ReadOptions`.
-        structures: names or numbers of the structures (ROIs) to read; None: all of them.
+        structures: names or numbers of the structures (ROIs) to read; None: the segments of `options`, else all.
 
     Returns:
         uint8 or uint16 label map of the image's shape and affine; ROI numbers, names and colours in `labels`.
@@ -71,6 +72,7 @@ def read_rtstruct(
             contour lies in the image.
     """
     options, path = options or ReadOptions(), Path(path)
+    structures = options.wanted_segments if structures is None else structures
     require_file(path)
     with quiet():
         dataset = _parsed(path)
@@ -177,7 +179,7 @@ def _referenced_series(dataset: Any) -> str | None:
 def _image(dataset: Any, path: Path, where: Path, options: ReadOptions) -> Volume:
     uid = _referenced_series(dataset)
     try:
-        volumes = read_dicom(where, replace(options, series=options.series or uid))
+        volumes = read_images(where, replace(options, series=options.series or uid))
         if len(volumes) == 1:
             return volumes[0]
         found = f"{len(volumes)} volumes would fit"
@@ -281,7 +283,7 @@ def _require_free(slice_: np.ndarray, mask: np.ndarray, value: int, table: Label
         "MS-D325",
         f"structures {a!r} and {b!r} overlap; a label map holds one value a voxel",
         file=path,
-        mend=f"read them apart: read_rtstruct(path, structures=[{a!r}]) and read_rtstruct(path, structures=[{b!r}])",
+        mend=f"read them apart: --segments {quote(a)} and --segments {quote(b)} (in Python: segments={a!r})",
     )
 
 

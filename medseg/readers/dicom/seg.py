@@ -7,6 +7,7 @@ slices that the writer left out because they were empty. Values of the label map
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import highdicom as hd
@@ -21,6 +22,7 @@ from medseg.readers.dicom.coded import code_of, palette_colour, table_of
 from medseg.readers.dicom.series import quiet
 from medseg.readers.options import ReadOptions
 from medseg.readers.payload import require_room
+from medseg.readers.segments import wanted_values
 from medseg.readers.sniff import require_file
 from medseg.volume import Decision, Source, Volume
 
@@ -39,7 +41,7 @@ def read_seg(
     Args:
         path: the SEG file.
         options: see `ReadOptions`.
-        segments: names or numbers of the segments to read; None: all of them.
+        segments: names or numbers of the segments to read; None: those of `options`, else all.
 
     Returns:
         (columns, rows, slices) uint8 or uint16 of segment numbers, 0 where there is none; names, colours and
@@ -51,12 +53,13 @@ def read_seg(
         GeometryError: MS-D303 no place in the patient, MS-D304 frames on no regular lattice.
     """
     options, path = options or ReadOptions(), Path(path)
+    segments = options.wanted_segments if segments is None else segments
     require_file(path)
     with quiet():
         seg = _open(path)
         _require_volume(seg, path)
         table = table_of(_label(item, n) for n, item in enumerate(seg.SegmentSequence) if item.SegmentNumber > 0)
-        wanted = _wanted(table, segments, path)
+        wanted = wanted_values(table, segments, path, "segment")
         shape, affine_lps = _lattice(seg, path)
         require_room(path, shape, np.dtype(np.uint8), options)
         array, decisions = _label_map(seg, wanted, table, path)
@@ -179,29 +182,8 @@ def _refuse_overlap(out: np.ndarray, mask: np.ndarray, number: int, table: Any, 
         "MS-D305",
         f"segments {a!r} and {b!r} overlap in {int(counts.max())} voxels; a label map holds one value a voxel",
         file=path,
-        mend=f"read them apart: read_seg(path, segments=[{a!r}]) and read_seg(path, segments=[{b!r}])",
+        mend=f"read them apart: --segments {quote(a)} and --segments {quote(b)} (in Python: segments={a!r})",
     )
-
-
-def _wanted(table: Any, segments: Sequence[str | int] | None, path: Path) -> list[int]:
-    return wanted_values(table, segments, path, "segment")
-
-
-def wanted_values(table: Any, names: Sequence[str | int] | None, path: Path, what: str) -> list[int]:
-    """The values of the structures named by `names` (names or values), of all when it is None.
-
-    Raises:
-        InputError: MS-D306 a structure that is not in the file, or a file without any.
-    """
-    known = ", ".join(f"{x.value} {x.name!r}" for x in table) or "none at all"
-    if names is None and len(table):
-        return [label.value for label in table]
-    wanted = [n for n in names or () if n in table.by_name or n in table.by_value]
-    missing = [str(n) for n in names or () if n not in wanted]
-    if missing or not wanted:
-        found = f"no {what} {', '.join(missing)} in it" if missing else f"no {what} to read in it"
-        raise InputError("MS-D306", f"{found}; it holds {known}", file=path, mend=f"name a {what} that it holds")
-    return sorted({table.by_name[n].value if n in table.by_name else int(n) for n in wanted})
 
 
 def _label(item: Any, index: int) -> Label:

@@ -264,7 +264,7 @@ def _size_error(series: Series, options: ReadOptions) -> InputError | None:
         "MS-D118",
         f"{' x '.join(map(str, series.shape or ()))} = {voxels} voxels, more than the limit of {options.max_voxels}",
         file=series.files[0].parent,
-        mend=f"allow it with max_voxels={voxels}",
+        mend=f"if that is right, raise the limit: --max-voxels {voxels}",
     )
 
 

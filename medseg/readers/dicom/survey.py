@@ -5,20 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medseg.errors import InputError, MemoryLimitError
 from medseg.geometry import Grid
+from medseg.readers.dicom.read import read_label
 from medseg.readers.dicom.series import Series, scan
 from medseg.readers.finding import Finding
 from medseg.readers.options import ReadOptions
 
 if TYPE_CHECKING:
-    from medseg.errors import InputError
     from medseg.readers.dicom.headers import Header
 
 _LABELS = {"dicom-seg": "ok: label map (SEG)", "dicom-rtstruct": "ok: contours (RTSTRUCT)"}
 
 
 def survey_dicom(path: Path | str, options: ReadOptions | None = None) -> list[Finding]:
-    """What a file or folder holds and what would become of it, from headers alone; nothing raises.
+    """What a file or folder holds and what would become of it; nothing raises.
+
+    Images are judged from their headers alone; label maps are read, because only then their verdict is known.
 
     Returns:
         A row for each volume, label object, damaged file and object that is no image of a volume.
@@ -27,7 +30,8 @@ def survey_dicom(path: Path | str, options: ReadOptions | None = None) -> list[F
     contents = scan(path, options)
     alone = len(contents.series) == 1
     rows = [_of_series(series, path, alone) for series in contents.series]
-    rows += [_of_object(header, kind, reason) for header, kind, reason in contents.objects]
+    for header, kind, reason in contents.objects:
+        rows.append(_of_label(header, kind, path, options) if kind in _LABELS else _of_object(header, kind, reason))
     return rows + [_of_damaged(error) for error in contents.damaged]
 
 
@@ -67,16 +71,34 @@ def _verdict(series: Series) -> str:
     return f"ok: {', '.join(done)}" if done else "ok"
 
 
-def _of_object(header: Header, kind: str, reason: InputError) -> Finding:
-    label = _LABELS.get(kind)
+def _of_object(header: Header, kind: str, reason: InputError | MemoryLimitError) -> Finding:
     return Finding(
         path=header.path,
         name=header.path.stem,
         format=kind,
-        verdict=label or "refused",
+        verdict="refused",
         modality=header.get("modality"),
-        code=None if label else reason.code,
-        message="" if label else f"{reason.what} -> {reason.mend}",
+        code=reason.code,
+        message=f"{reason.what} -> {reason.mend}",
+        description=header.description,
+    )
+
+
+def _of_label(header: Header, kind: str, place: Path, options: ReadOptions) -> Finding:
+    try:
+        volume = read_label(header.path, place, options)
+    except (InputError, MemoryLimitError) as error:
+        return _of_object(header, kind, error)
+    return Finding(
+        path=header.path,
+        name=header.path.stem,
+        format=kind,
+        verdict=_LABELS[kind],
+        modality=header.get("modality"),
+        shape=volume.array.shape,
+        spacing_mm=volume.spacing_mm,
+        axcodes=volume.grid.axcodes,
+        decisions=volume.source.decisions,
         description=header.description,
     )
 

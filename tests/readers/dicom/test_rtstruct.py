@@ -17,6 +17,7 @@ from medseg.geometry import flip_ras_lps
 from medseg.labels import Code
 from medseg.readers.dicom import read_one
 from medseg.readers.dicom.rtstruct import read_rtstruct
+from medseg.readers.options import ReadOptions
 from medseg.volume import Source, Volume
 
 FRAME = "1.2.3.4.5"
@@ -140,6 +141,7 @@ def test_overlap_is_refused_by_name_and_touching_is_not(tmp_path):
     with pytest.raises(InputError, match=r"MS-D325.*'Body' and 'Liver' overlap"):
         read_rtstruct(path, scan)
     assert (read_rtstruct(path, scan, structures=["Liver"]).array == 2).sum() == 81
+    assert (read_rtstruct(path, scan, ReadOptions(segments="Liver")).array == 2).sum() == 81
     with pytest.raises(InputError, match=r"MS-D306.*no structure Spleen in it; it holds 1 'Body', 2 'Liver'"):
         read_rtstruct(path, scan, structures=["Spleen"])
     touching = structure_set(tmp_path / "touch.dcm", [(1, "a", (1, 1, 1), a), (2, "b", (2, 2, 2), c)])

@@ -72,6 +72,9 @@ def test_overlapping_segments_are_refused_by_name_and_read_apart(dev):
     assert [x.name for x in some.labels] == ["GREEN", "LIGHT_BLUE", "DARK_BLUE"]
     with pytest.raises(InputError, match=r"MS-D306.*no segment RED in it; it holds 1 'GREEN'"):
         read_seg(path, segments=["RED"])
+    with pytest.raises(InputError, match="--segments GREEN and --segments ORANGE"):
+        read_seg(path)
+    np.testing.assert_array_equal(read_seg(path, ReadOptions(segments="GREEN,4,DARK_BLUE")).array, expected)
 
 
 def test_fractional_is_cut_at_half_and_recorded(dev):

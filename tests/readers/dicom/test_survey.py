@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import shutil
+from pathlib import Path
 
-from medseg.errors import MedsegError
-from medseg.readers.dicom import read_one, survey_dicom
+import numpy as np
+import pytest
+from pydicom.data import get_testdata_file
+
+from medseg.errors import ChoiceError, MedsegError
+from medseg.readers.dicom import read_dicom, read_one, survey_dicom
 from medseg.readers.options import ReadOptions
 
 
@@ -26,7 +31,7 @@ def test_a_study_folder_row_by_row(tmp_path, phantom):
         ("ok", None, "3", "dicom", 8),
         ("ok: resampled from 15.0 degrees of tilt", None, "4", "dicom", 8),
         ("refused", "MS-D104", "5", "dicom", 7),
-        ("ok: label map (SEG)", None, None, "dicom-seg", 1),
+        ("refused", "MS-D301", None, "dicom-seg", 1),
         ("refused", "MS-D122", None, "dicom-other", 1),
         ("refused", "MS-D101", None, "dicom", 1),
     ]
@@ -38,6 +43,39 @@ def test_a_study_folder_row_by_row(tmp_path, phantom):
     assert not any("SECRET" in repr(row).upper() for row in found)
     accepted = survey_dicom(tmp_path, ReadOptions(allow_gaps=True))
     assert accepted[2].verdict == "ok: interpolated over gaps"
+
+
+def test_the_verdict_on_a_label_map_is_that_of_reading_it(data):
+    folder = data("dicom") / "dev" / "highdicom_test_files"
+    for row in survey_dicom(folder):
+        if row.format != "dicom-seg":
+            continue
+        if row.refused:
+            with pytest.raises(MedsegError) as caught:
+                read_one(row.path)
+            assert row.code == caught.value.code
+        else:
+            assert row.shape == read_one(row.path).array.shape
+
+
+def test_a_folder_of_label_maps_alone_is_read(data, tmp_path):
+    source = data("dicom") / "dev" / "dcmqi" / "segmentations"
+    shutil.copy(source / "24x38x3" / "seg" / "label.seg", tmp_path)
+    volume = read_one(tmp_path)
+    assert volume.source.format == "dicom-seg"
+    np.testing.assert_array_equal(volume.array, read_dicom(tmp_path)[0].array)
+    shutil.copy(source / "liver.dcm", tmp_path)
+    assert len(read_dicom(tmp_path)) == 2
+    with pytest.raises(ChoiceError, match=r"2 segmentations.*\n.*label\.seg") as caught:
+        read_one(tmp_path)
+    assert caught.value.code == "MS-D130"
+
+
+def test_a_structure_set_without_its_image_is_refused_from_every_side():
+    file = Path(get_testdata_file("rtstruct.dcm", download=False) or "")
+    (row,) = survey_dicom(file)
+    assert row.code == "MS-D321"
+    assert row.refused
 
 
 def test_survey_and_reading_agree_on_every_real_folder(data):
