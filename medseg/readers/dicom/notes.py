@@ -8,6 +8,7 @@ import numpy as np
 
 from medseg.readers.dicom.geometry import WHOLE_STEP
 from medseg.readers.dicom.objects import SECONDARY_CAPTURE
+from medseg.readers.dicom.planes import WHOLE_KEYS
 from medseg.volume import Decision
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from medseg.readers.dicom.headers import Header
     from medseg.readers.dicom.planes import Plane
 
+#: Slices further apart than this many thicknesses look as if some were missing, unless the files state that distance.
+_WIDE = 1.5
 #: SliceThickness may differ from the distance of slices by this share before it is told.
 _THICKNESS_SHARE = 0.05
 
@@ -59,8 +62,10 @@ def stack_notes(planes: Sequence[Plane], geometry: StackGeometry, allow_gaps: bo
         first.thickness
         and abs(first.thickness - step * np.cos(np.radians(geometry.tilt_deg))) > _THICKNESS_SHARE * step
     ):
-        what = "gap" if first.thickness < step else "overlap"
-        notes.append(Decision("MS-D208", f"slices of {first.thickness:g} mm lie {step:.4g} mm apart ({what})", False))
+        notes.append(_thickness_note(first, step))
+    if mixed := [key for key in WHOLE_KEYS if len({p.keys.get(key) for p in planes}) > 1]:
+        values = [f"{key} ({', '.join(dict.fromkeys(str(p.keys.get(key)) for p in planes))})" for key in mixed]
+        notes.append(Decision("MS-D222", f"slices of one volume differ in {', '.join(values)}; taken together"))
     if geometry.uneven and allow_gaps:
         made = geometry.slices - sum(abs(i - round(i)) < WHOLE_STEP for i in geometry.index)
         note = (
@@ -78,3 +83,11 @@ def stack_notes(planes: Sequence[Plane], geometry: StackGeometry, allow_gaps: bo
     if len({(p.slope, p.intercept) for p in planes}) > 1:
         notes.append(Decision("MS-D214", "each slice has its own rescale slope or intercept; applied", warning=False))
     return tuple(notes)
+
+
+def _thickness_note(first: Plane, step: float) -> Decision:
+    thickness = first.thickness or 0.0
+    stated = first.step is not None and abs(first.step - step) <= _THICKNESS_SHARE * step
+    wide = step > _WIDE * thickness and not stated
+    what = "overlap" if thickness > step else "slices may be missing" if wide else "gap"
+    return Decision("MS-D208", f"slices of {thickness:g} mm lie {step:.4g} mm apart ({what})", warning=wide)

@@ -42,6 +42,8 @@ SPLIT_KEYS = (
     "acquisition time",
     "content time",
 )
+#: Those that one volume does not mix, wherever its planes lie.
+WHOLE_KEYS = ("image type", "echo time", "b-value", "contrast agent", "kernel", "kVp")
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -15,7 +15,7 @@ import numpy as np
 from medseg.errors import GeometryError
 from medseg.readers.dicom.geometry import classify, heights, places, sort_planes
 from medseg.readers.dicom.pixels import plane_values
-from medseg.readers.dicom.planes import SPLIT_KEYS, Plane
+from medseg.readers.dicom.planes import SPLIT_KEYS, WHOLE_KEYS, Plane
 from medseg.volume import Decision
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ def _partition(planes: Sequence[Plane], value: Callable[[Plane], Any]) -> dict[A
 def _sortable(value: Any) -> tuple:
     if value is None:
         return (0,)
+    if isinstance(value, tuple):
+        return (3, *map(_sortable, value))
     return (1, value) if isinstance(value, int | float) else (2, str(value))
 
 
@@ -113,10 +115,15 @@ def _noted(parts: list[Part]) -> list[Part]:
 
 
 def _interleaved(planes: list[Plane]) -> list[Part]:
-    """Two or more even stacks that lie between each other, where together they are no even stack."""
+    """Two or more even stacks that lie between each other.
+
+    Where together they are an even stack too, only by what one volume never mixes; such are two phases of a CT half a
+    step apart. The concatenations of an MR scan differ in their time alone and stay together.
+    """
+    keys = SPLIT_KEYS
     if classify(planes).kind in ("regular", "tilted", "single-slice"):
-        return []
-    for key in SPLIT_KEYS:
+        keys = (*WHOLE_KEYS, "acquisition") if planes[0].header.get("modality") == "CT" else WHOLE_KEYS
+    for key in keys:
         groups = list(_partition(planes, lambda p, key=key: p.keys.get(key)).items())
         if not 2 <= len(groups) <= 8 or any(
             len(g) < 3 or classify(g).kind not in ("regular", "tilted") for _, g in groups

@@ -416,3 +416,26 @@ def test_damaged_bytes_are_refused_or_read_but_never_crash(tmp_path, phantom, se
         assert error.mend  # noqa: PT017 - either outcome is right
     else:
         assert volumes
+
+
+def test_every_second_slice_missing_is_a_warning_unless_the_files_state_the_distance(tmp_path, phantom):
+    told = {}
+    for name, tags in {
+        "silent": {},
+        "stated": {"SpacingBetweenSlices": 10},
+        "other": {"SpacingBetweenSlices": 5},
+    }.items():
+        volume = read_one(phantom.write_stack(tmp_path / name, phantom.stack(step=10.0), **tags))
+        told[name] = [(d.message, d.warning) for d in volume.source.decisions if d.code == "MS-D208"]
+    lost = [("slices of 5 mm lie 10 mm apart (slices may be missing)", True)]
+    assert told == {"silent": lost, "other": lost, "stated": [("slices of 5 mm lie 10 mm apart (gap)", False)]}
+
+
+def test_two_phases_end_to_end_are_one_volume_with_a_warning(tmp_path, phantom):
+    phantom.write_stack(tmp_path, phantom.stack(n=4), ContrastBolusAgent="none")
+    upper = phantom.stack(n=4, start=(-10.0, 20.0, -10.0))
+    volume = read_one(phantom.write_stack(tmp_path, upper, name="B{}".format, ContrastBolusAgent="iodine"))
+    phantom.assert_faithful(volume)
+    (note,) = (d for d in volume.source.decisions if d.code == "MS-D222")
+    assert note.warning
+    assert "contrast agent (none, iodine)" in note.message

@@ -15,8 +15,8 @@ from medseg.readers.dicom.planes import Plane
 from medseg.readers.dicom.split import split_volumes
 
 
-def plane(z: float, values: float = 0.0, instance: int | None = None, **keys) -> Plane:
-    tags = {"instance_number": instance, "pixels": values}
+def plane(z: float, values: float = 0.0, instance: int | None = None, modality: str = "MR", **keys) -> Plane:
+    tags = {"instance_number": instance, "pixels": values, "modality": modality}
     header = SimpleNamespace(path=SimpleNamespace(name=f"{z}", parent="folder"), get=tags.get)
     keys = {name.replace("_", " "): value for name, value in keys.items()}
     iop = (1.0, 0, 0, 0, 1.0, 0)
@@ -54,6 +54,21 @@ def test_no_key_splits_what_has_no_two_planes_at_one_place(acquisitions):
     made = [plane(z, acquisition=a) for z, a in enumerate(acquisitions)]
     (part,) = split_volumes(made)
     assert len(part.planes) == len(acquisitions)
+
+
+@pytest.mark.parametrize(("key", "modality", "count"), [
+    ("contrast_agent", "CT", 2), ("echo_time", "MR", 2), ("acquisition", "CT", 2), ("acquisition", "MR", 1),
+])  # fmt: skip
+def test_even_stacks_half_a_step_apart_are_told_by_what_no_volume_mixes(key, modality, count):
+    # Together they are even as well: two phases of a CT, but also the concatenations of one MR scan.
+    made = [plane(z / 2, modality=modality, **{key: z % 2}) for z in range(12)]
+    parts = split_volumes(made)
+    assert [len(part.planes) for part in parts] == [12 // count] * count
+
+
+def test_volumes_are_ordered_by_the_numbers_of_their_dimensions():
+    made = [plane(z, values=t, dimension_index=(1, t)) for t in range(12) for z in range(3)]
+    assert [part.keys["dimension index"] for part in split_volumes(made)] == [(1, t) for t in range(12)]
 
 
 def test_a_key_that_makes_small_crumbs_is_not_taken():
