@@ -1,8 +1,7 @@
 """The tags of DICOM files, without their pixels: one `Header` a file, plain values, no patient data.
 
-pydicom walks the file and stops at the pixel data; the few values we need are decoded here from its raw
-bytes, which is several times faster than asking pydicom for each of them. A value that is missing is None; a
-file that cannot be parsed raises MS-D101.
+`tags.py` walks over ordinary files, pydicom over all others; the few values we need are decoded here from the raw
+bytes. A value that is missing is None; a file that cannot be parsed raises MS-D101.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ import pydicom
 from pydicom.charset import convert_encodings, decode_bytes
 
 from medseg.errors import InputError
+from medseg.readers.dicom.tags import HEAD, UNDEFINED_LENGTH, Tags, walk
 from medseg.readers.sniff import looks_like_dicom
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 PIXEL_DATA = (0x7FE0, 0x0010)
 DIRECTORY = "1.2.840.10008.1.3.10"
 IMPLICIT_LE, EXPLICIT_LE, DEFLATED, EXPLICIT_BE = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
-UNDEFINED_LENGTH = 0xFFFFFFFF
 _PROBE, _SLOW_S = 4, 0.02
 
 # kind: s text, S list of texts, f floats, F binary double, i integer (None when it is none), I integer that must be, u unsigned short, r raw bytes (vendor's own, compared only)
@@ -96,8 +96,9 @@ _TAGS: dict[str, tuple[int, str]] = {
     "ge_gradient_y": (0x001910BC, "r"),
     "ge_gradient_z": (0x001910BD, "r"),
 }
-_FUNCTIONAL_GROUPS = (0x52009229, 0x52009230, 0x00209222)
-_SPECIFIC = [tag for tag, _ in _TAGS.values()] + list(_FUNCTIONAL_GROUPS)
+_NAMES = {tag: (name, kind) for name, (tag, kind) in _TAGS.items()}
+_FUNCTIONAL_GROUPS = frozenset({0x52009229, 0x52009230, 0x00209222})
+_SPECIFIC = [*_NAMES, *_FUNCTIONAL_GROUPS]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -191,21 +192,13 @@ def read_header(path: Path) -> Header | None:
         InputError: MS-D101 when it is DICOM but cannot be parsed or opened.
     """
     try:
-        with path.open("rb") as file:
-            if not looks_like_dicom(file.read(140)):
+        with path.open("rb", buffering=0) as file:
+            head = file.read(HEAD)
+            if not looks_like_dicom(head):
                 return None
-            file.seek(0)
-            dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_SPECIFIC)  # pyright: ignore[reportArgumentType]
-            syntax = _transfer_syntax(dataset)
-            offset, length = (None, 0) if syntax == DEFLATED else _find_pixels(file, dataset)
             size = os.fstat(file.fileno()).st_size
-        values = {}
-        for tag in dataset.keys():  # noqa: SIM118 - iterating a Dataset decodes its elements
-            name, kind = _NAMES.get(int(tag), (None, ""))
-            if name is not None and (value := _decode(dataset, tag, kind)) is not None:
-                values[name] = value
-        if dataset.file_meta.get("MediaStorageSOPClassUID") == DIRECTORY:  # a DICOMDIR under another name
-            values["sop_class"] = DIRECTORY
+            tags = walk(file, head, size, _NAMES.keys(), _FUNCTIONAL_GROUPS)
+        header = _by_pydicom(path, size) if tags is None else _ordinary(path, size, tags)
     except Exception as error:
         raise InputError(
             "MS-D101",
@@ -213,14 +206,35 @@ def read_header(path: Path) -> Header | None:
             file=path,
             mend="copy or export it again, or take it out of the folder",
         ) from error
-    if "sop_class" not in values and "sop_uid" not in values and "rows" not in values:
+    if not header.values.keys() & {"sop_class", "sop_uid", "rows"}:
         found = "this file begins like DICOM but holds no object: it is cut short or damaged"
         raise InputError("MS-D101", found, file=path, mend="copy or export it again, or take it out of the folder")
+    return header
+
+
+def _ordinary(path: Path, size: int, tags: Tags) -> Header:
+    values = {}
+    for tag, raw in tags.values.items():
+        name, kind = _NAMES[tag]
+        if (value := raw or None if kind == "r" else _decode(raw, kind)) is not None:
+            values[name] = value
+    return Header(path, size, tags.syntax, tags.pixel_offset, tags.pixel_length, values)
+
+
+def _by_pydicom(path: Path, size: int) -> Header:
+    with path.open("rb") as file:
+        dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_SPECIFIC)  # pyright: ignore[reportArgumentType]
+        syntax = _transfer_syntax(dataset)
+        offset, length = (None, 0) if syntax == DEFLATED else _find_pixels(file, dataset)
+    values = {}
+    for tag in dataset.keys():  # noqa: SIM118 - iterating a Dataset decodes its elements
+        name, kind = _NAMES.get(int(tag), (None, ""))
+        if name is not None and (value := _from_dataset(dataset, tag, kind)) is not None:
+            values[name] = value
+    if dataset.file_meta.get("MediaStorageSOPClassUID") == DIRECTORY:  # a DICOMDIR under another name
+        values["sop_class"] = DIRECTORY
     enhanced = 0x52009230 in dataset or 0x52009229 in dataset
     return Header(path, size, syntax, offset, length, values, dataset if enhanced else None)
-
-
-_NAMES = {tag: (name, kind) for name, (tag, kind) in _TAGS.items()}
 
 
 def _transfer_syntax(dataset: pydicom.FileDataset) -> str:
@@ -244,16 +258,21 @@ def _find_pixels(file, dataset: pydicom.FileDataset) -> tuple[int | None, int]:
     return here + 12, struct.unpack(order + "L", head[8:12])[0]
 
 
-def _decode(dataset: pydicom.Dataset, tag: int, kind: str) -> Any:
+def _from_dataset(dataset: pydicom.Dataset, tag: int, kind: str) -> Any:
     element = dataset.get_item(tag)
     raw = None if element is None else element.value
     if kind == "S" and raw and not isinstance(raw, bytes):  # pydicom has needed the character set already
         return (raw,) if isinstance(raw, str) else tuple(str(part) for part in raw)
     if not isinstance(raw, bytes) or not raw:
         return None
-    little = getattr(element, "is_little_endian", True)
-    if kind == "r":
-        return raw
+    return raw if kind == "r" else _decode(raw, kind, little=getattr(element, "is_little_endian", True))
+
+
+@lru_cache(maxsize=1 << 12)  # the slices of a series share most of their values
+def _decode(raw: bytes, kind: str, *, little: bool = True) -> Any:
+    """The value of an element of any kind of `_TAGS` but "r", None when it is empty."""
+    if not raw:
+        return None
     if kind == "u":
         return int.from_bytes(raw[:2], "little" if little else "big")
     if kind == "F":
@@ -272,6 +291,6 @@ def _decode(dataset: pydicom.Dataset, tag: int, kind: str) -> Any:
         return None
     numbers = tuple(float(part) for part in parts)
     if not all(math.isfinite(n) for n in numbers):
-        msg = f"tag {tag:08X} holds {text!r}"
+        msg = f"an element holds {text!r}, no finite numbers"
         raise ValueError(msg)
     return numbers
