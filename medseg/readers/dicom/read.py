@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.errors import ChoiceError, InputError
+from medseg.geometry import Grid
 from medseg.readers.dicom.headers import read_header
 from medseg.readers.dicom.load import load_series
 from medseg.readers.dicom.objects import kind_of
@@ -99,7 +100,12 @@ def read_one(path: Path | str, options: ReadOptions | None = None) -> Volume:
 
 def describe(series: Series) -> str:
     """One line for a table of candidates: what to type, what it is, and its verdict."""
-    size = " x ".join(map(str, series.shape)) if series.shape else f"{len(series.files)} files"
+    size = f"{len(series.files)} files"
+    if series.shape and series.geometry:
+        grid = Grid(series.shape, series.geometry.affine_ras)
+        size = (
+            f"{' x '.join(map(str, grid.shape))} {grid.axcodes} {' x '.join(f'{mm:.3g}' for mm in grid.spacing_mm)} mm"
+        )
     told = ", ".join(
         f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in series.keys.items() if not _raw(v)
     )

@@ -1,8 +1,9 @@
 """Planes that share an orientation and a matrix -> the volumes they form.
 
 Planes at one place twice or more mean several volumes (echoes, b-values, instants, Dixon images) or copies.
-A key splits them only if it truly separates: every part must cover at least half of the places, and no place
-may be left twice. So a CT whose AcquisitionNumber counts slices does not fall apart.
+A key splits them only if it truly separates: every part must cover at least half of the places or be an even stack
+that lies over the others, and no place may be left twice. So a CT whose AcquisitionNumber counts slices does not fall
+apart.
 """
 
 from __future__ import annotations
@@ -80,7 +81,9 @@ def _by_keys(planes: Sequence[Plane], keys: Sequence[str]) -> list[Part]:
     enough = len(places(planes)) / 2
     for n, key in enumerate(keys):
         groups = _partition(planes, lambda p, key=key: p.keys.get(key))
-        if len(groups) < 2 or any(len(places(group)) < enough for group in groups.values()):
+        if len(groups) < 2:
+            continue
+        if any(len(places(group)) < enough for group in groups.values()) and not _overlaid(list(groups.values())):
             continue
         try:
             parts = []
@@ -124,15 +127,19 @@ def _interleaved(planes: list[Plane]) -> list[Part]:
     if classify(planes).kind in ("regular", "tilted", "single-slice"):
         keys = (*WHOLE_KEYS, "acquisition") if planes[0].header.get("modality") == "CT" else WHOLE_KEYS
     for key in keys:
-        groups = list(_partition(planes, lambda p, key=key: p.keys.get(key)).items())
-        if not 2 <= len(groups) <= 8 or any(
-            len(g) < 3 or classify(g).kind not in ("regular", "tilted") for _, g in groups
-        ):
-            continue
-        ends = np.array([heights([planes[0], *g])[[1, -1]] for _, g in groups])
-        if ends[:, 0].max() < ends[:, 1].min():
-            return _noted([Part(tuple(group), {key: value}) for value, group in groups])
+        groups = _partition(planes, lambda p, key=key: p.keys.get(key))
+        if 2 <= len(groups) <= 8 and _overlaid(list(groups.values())):
+            return _noted([Part(tuple(group), {key: value}) for value, group in groups.items()])
     return []
+
+
+def _overlaid(groups: Sequence[Sequence[Plane]]) -> bool:
+    """Whether each group is an even stack of three places or more, and all of them have a stretch in common."""
+    stacks = [[group[0] for group in places(planes)] for planes in groups]
+    if any(len(stack) < 3 or classify(stack).kind not in ("regular", "tilted") for stack in stacks):
+        return False
+    ends = np.array([heights([stacks[0][0], *stack])[[1, -1]] for stack in stacks])
+    return bool(ends[:, 0].max() < ends[:, 1].min())
 
 
 def _without_copies(planes: Sequence[Plane]) -> tuple[list[Plane], list[Plane]]:

@@ -66,6 +66,11 @@ def test_even_stacks_half_a_step_apart_are_told_by_what_no_volume_mixes(key, mod
     assert [len(part.planes) for part in parts] == [12 // count] * count
 
 
+def test_a_short_phase_over_a_long_one_comes_apart():
+    made = [plane(z, acquisition=1) for z in range(10)] + [plane(z, values=7, acquisition=2) for z in range(3, 7)]
+    assert [len(part.planes) for part in split_volumes(made)] == [10, 4]
+
+
 def test_volumes_are_ordered_by_the_numbers_of_their_dimensions():
     made = [plane(z, values=t, dimension_index=(1, t)) for t in range(12) for z in range(3)]
     assert [part.keys["dimension index"] for part in split_volumes(made)] == [(1, t) for t in range(12)]
