@@ -73,10 +73,17 @@ def open_stream(path: Path, *, gzipped: bool) -> Iterator[BufferedIOBase]:
     """
     with translated(path), path.open("rb") as file:
         if gzipped:
-            with igzip.IGzipFile(fileobj=file, mode="rb") as stream:
+            with _inflating(file) as stream:
                 yield stream
         else:
             yield file
+
+
+@contextmanager
+def _inflating(file: BufferedIOBase) -> Iterator[BufferedIOBase]:
+    with igzip.IGzipFile(fileobj=file, mode="rb") as stream:
+        # The file object's own `readinto` reads bytes and copies them; its buffer inflates straight into the array.
+        yield getattr(stream, "_buffer", stream)
 
 
 @contextmanager
@@ -193,7 +200,7 @@ def inflate(data: bytes, path: Path, count: int, dtype: np.dtype) -> tuple[np.nd
 def open_encoded(file: BufferedIOBase, encoding: str) -> Iterator[BufferedIOBase]:
     """The rest of an open file, decoded: 'raw', 'gzip' or 'bzip2'."""
     if encoding == "gzip":
-        with igzip.IGzipFile(fileobj=file, mode="rb") as stream:
+        with _inflating(file) as stream:
             yield stream
     elif encoding == "bzip2":
         with bz2.BZ2File(file) as stream:
