@@ -56,7 +56,7 @@ def dataset_cases(layout: Path, channels: Sequence[str], options: ReadOptions, *
     """
     if layout.is_dir():
         return _folders(layout, channels, options, need_labels=need_labels)
-    content = _content(layout)
+    content = dataset_content(layout)
     _require_channels(content, channels, layout)
     listed = content.get("training")
     if not isinstance(listed, list):  # nnU-Net v2 lists nothing
@@ -65,7 +65,12 @@ def dataset_cases(layout: Path, channels: Sequence[str], options: ReadOptions, *
     return [_listed_case(row, layout, channels, options) for row in rows]
 
 
-def _content(path: Path) -> dict[str, Any]:
+def dataset_content(path: Path) -> dict[str, Any]:
+    """What a dataset.json says.
+
+    Raises:
+        InputError: MS-C104 it is no JSON object.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:

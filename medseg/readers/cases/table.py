@@ -26,12 +26,21 @@ def table_cases(path: Path, channels: Sequence[str], options: ReadOptions) -> li
         InputError: MS-C103 the list cannot be parsed or has no column for an image, MS-C105 it has columns for
             some of the channels only.
     """
-    rows = _json_rows(path) if path.suffix.lower() == ".json" else _csv_rows(path)
+    rows = table_rows(path)
     if not rows:
         return []
     columns = list(dict.fromkeys(key for row in rows for key in row))
     named = _channel_columns(columns, channels, path)
     return [_case(row, named, path, channels, options) for row in rows]
+
+
+def table_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a list as they stand in it: column -> value.
+
+    Raises:
+        InputError: MS-C103 it cannot be parsed.
+    """
+    return _json_rows(path) if path.suffix.lower() == ".json" else _csv_rows(path)
 
 
 def _channel_columns(columns: list[str], channels: Sequence[str], path: Path) -> list[str]:
