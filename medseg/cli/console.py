@@ -13,16 +13,17 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+OFF_TERMINAL_WIDTH = 10_000
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "refused": "bold red"}
 
 
 def stderr() -> Console:
-    """A console on standard error; off a terminal it is wide enough that no table is cut."""
+    """A console on standard error; off a terminal it is so wide that no cell of a table is folded (logs, grep)."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, soft_wrap=False)
     if not console.is_terminal:
-        console.width = max(console.width, 160)
+        console.width = OFF_TERMINAL_WIDTH
     return console
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from medseg.readers.finding import Finding
 
-
 #: A note that at least so many scans share stands once, below the table.
 REPEATED = 3
 

@@ -19,7 +19,11 @@ def predict(
     bundle: Annotated[
         str,
         typer.Option(
-            "-b", "--bundle", metavar="BUNDLE", show_default=False, help="A shipped name or a bundle's folder."
+            "-b",
+            "--bundle",
+            metavar="BUNDLE",
+            show_default=False,
+            help="A shipped name (medseg bundles lists them) or a bundle's folder.",
         ),
     ],
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")] = "auto",

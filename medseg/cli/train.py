@@ -12,8 +12,12 @@ from medseg.errors import UsageError
 
 
 def train(
-    bundle: Annotated[str, typer.Argument(help="A shipped name or a bundle's folder.", show_default=False)],
-    data: Annotated[Path, typer.Argument(help="Folder with imagesTr and labelsTr.", show_default=False)],
+    bundle: Annotated[
+        str, typer.Argument(metavar="BUNDLE", help="A shipped name or a bundle's folder.", show_default=False)
+    ],
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Folder with imagesTr and labelsTr.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="RUN", help="Folder of the run.", show_default=False)],
     minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Stop after so many epochs.")] = None,

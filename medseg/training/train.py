@@ -7,9 +7,11 @@ goes on from RUN/models/resume_*.pt when asked to.
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,9 +21,11 @@ from medseg.bundle.load import open_config, running_trusted
 from medseg.bundle.shipped import find_bundle
 from medseg.bundle.trust import is_trusted
 from medseg.bundle.weights import load_into, read_weights, require_weights, save_weights
-from medseg.errors import InputError, OutputError, UsageError
+from medseg.errors import InputError, MedsegError, OutputError, UsageError
+from medseg.training.datalist import datalist
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from monai.bundle import ConfigParser
@@ -54,7 +58,7 @@ def train_bundle(
         `out`, now a bundle with fp16 weights.
 
     Raises:
-        InputError: `data` is no folder (MS-T103), or `resume` finds no checkpoint (MS-T104).
+        InputError: `data` is no folder (MS-T103) or holds no labelled cases (MS-T101, MS-T102), or `resume` finds no checkpoint (MS-T104).
         OutputError: `out` holds something already and `resume` is off (MS-T105).
         UsageError: the bundle has no such loss (MS-T106).
     """
@@ -73,6 +77,8 @@ def train_bundle(
             known = ", ".join(config.get("losses", {})) or "none"
             raise UsageError("MS-T106", f"this bundle has no loss {loss!r}", mend=f"choose one of: {known}")
         overrides["base_loss"] = f"@losses#{loss}"
+    if "medseg.training.datalist" in json.dumps(config):  # say what is wrong with `data` before anything is written
+        datalist(str(data), "train")
     if checkpoint is None:
         copy_recipe(root, out)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -82,7 +88,8 @@ def train_bundle(
         metadata = read_config(out, "metadata")
         parser = open_config(out, config, metadata, device=device, trusted=trusted, overrides=overrides)
         start = None if init is None or resume else require_weights(find_bundle(init))
-        _run(parser, start, checkpoint)
+        with _unwrapped():
+            _run(parser, start, checkpoint)
     save_weights(read_weights(out / "models" / "model.pt"), out)
     return out
 
@@ -105,6 +112,20 @@ def latest_checkpoint(out: Path) -> Path:
             "MS-T104", "no checkpoint to go on from", file=out / "models", mend="start the run without --resume"
         )
     return found[-1]
+
+
+@contextmanager
+def _unwrapped() -> Iterator[None]:
+    """MONAI wraps what a component or transform raises: let medseg's own refusal through as it was said."""
+    try:
+        yield
+    except RuntimeError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, MedsegError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise cause from error
 
 
 def _run(parser: ConfigParser, start: Path | None, checkpoint: Path | None) -> None:

@@ -86,3 +86,19 @@ def test_wrong_calls_are_refused_before_anything_is_written(folder, small_recipe
     with pytest.raises(OutputError, match="MS-T105"):
         train_bundle(small_recipe, folder, tmp_path / "full")
     assert not (tmp_path / "run").exists()
+
+
+def test_data_without_labelled_cases_is_refused_before_anything_is_written(small_recipe, tmp_path):
+    (tmp_path / "scans").mkdir()
+    with pytest.raises(InputError, match="MS-T101"):
+        train_bundle(small_recipe, tmp_path / "scans", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_scan_that_is_refused_while_training_is_named(folder, small_recipe, tmp_path):
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "data")
+    (tmp_path / "data" / "imagesTr" / "cube_1.nii.gz").write_bytes(b"not an image at all")
+    with pytest.raises(InputError, match=r"MS-F\d+ .*cube_1"):
+        train_bundle(small_recipe, tmp_path / "data", tmp_path / "run", epochs=1)
