@@ -5,6 +5,7 @@ stream.py     windows in, finished slabs out  precision.py  bf16 or fp32
 blend.py      the ring accumulator            memory.py     what happens when memory runs out
 sinks.py      what is kept of a slab          body.py       leave out the air
 sliding.py    SlidingWindowInferer            plan.py       windows and memory in advance
+rewrite.py    bf16 on a CPU: fewer idle lanes
 """
 
 from medseg.inferers.memory import Event

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from medseg.inferers.memory import Event, is_out_of_memory
 from medseg.inferers.outputs import full_resolution
+from medseg.inferers.rewrite import fill_lanes
 from medseg.inferers.sinks import largest_class, painted_regions
 from medseg.inferers.stream import gather
 
@@ -93,7 +94,7 @@ def choose_precision(
         return own, None
     if precision == "bf16":
         if isinstance(network, nn.Module):
-            return Chosen(replica(network, dtype=torch.bfloat16), torch.bfloat16), None
+            return Chosen(bf16_replica(network), torch.bfloat16), None
         return own._replace(autocast=True), None
     work = [(item, start) for item in range(image.shape[0]) for start in grid.positions()]
     if own.dtype != torch.float32 or len(work) < MIN_WINDOWS or not has_native_bf16(device):
@@ -161,6 +162,14 @@ def replica(network: nn.Module, *, dtype: torch.dtype | None = None, device: tor
     return copy.deepcopy(network, memo)
 
 
+def bf16_replica(network: nn.Module) -> nn.Module:
+    """A bf16 copy of a network that, on a CPU, computes its last layers in blocks (rewrite.py)."""
+    copied = replica(network, dtype=torch.bfloat16)
+    if network_device(copied, torch.device("cpu")).type == "cpu":
+        fill_lanes(copied)
+    return copied
+
+
 def most_contrast(windows: Callable[[int], Tensor], count: int, wanted: int = CHECKED_WINDOWS) -> list[int]:
     """Indices of the `wanted` windows with the largest standard deviation, on every fourth voxel per axis.
 
@@ -203,7 +212,7 @@ def bf16_or_reason(
         regions: label values of sigmoid channels; None for classes.
     """
     try:
-        candidate = replica(network, dtype=torch.bfloat16)
+        candidate = bf16_replica(network)
         found = [agreement(forward(network, i), forward(candidate, i), regions) for i in checked]
     except (RuntimeError, TypeError, ValueError) as error:
         if is_out_of_memory(error):
