@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 #: float32 holds every whole number up to here.
 _EXACT_IN_FLOAT32 = 2**24
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+#: Voxels that are worked on at once: their float64s stay in the processor's cache.
+_BLOCK = 1 << 16
 
 
 def scaled(array: np.ndarray, slope: float, inter: float, path: Path) -> np.ndarray:
@@ -41,12 +43,13 @@ def scaled(array: np.ndarray, slope: float, inter: float, path: Path) -> np.ndar
         )
     whole = float(slope).is_integer() and float(inter).is_integer() and array.dtype.kind in "iu"
     out = np.empty(array.shape, np.float64 if whole and peak > _EXACT_IN_FLOAT32 else np.float32)
-    step = 1 << 22
-    for start in range(0, array.size, step):
-        part = array[start : start + step].astype(np.float64)
+    block = np.empty(_BLOCK)
+    for start in range(0, array.size, _BLOCK):
+        part = block[: min(_BLOCK, array.size - start)]
+        part[:] = array[start : start + _BLOCK]
         part *= slope
         part += inter
-        out[start : start + step] = part
+        out[start : start + _BLOCK] = part
     return out
 
 
@@ -105,9 +108,8 @@ def checked(array: np.ndarray, options: ReadOptions, path: Path) -> tuple[np.nda
 
 
 def _all_finite(array: np.ndarray) -> bool:
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = np.add.reduce(array, axis=None, dtype=np.float64)
-        return bool(np.isfinite(total)) or bool(np.isfinite(array).all())
+    flat = array.ravel(order="K")  # no copy of an array as it lies in its file
+    return all(np.isfinite(flat[start : start + _BLOCK]).all() for start in range(0, flat.size, _BLOCK))
 
 
 def _constant(array: np.ndarray) -> bool:
