@@ -70,7 +70,7 @@ def sniff(path: Path) -> str:
         InputError: MS-F101 to MS-F104 when there is no regular, readable, non-empty file.
     """
     require_file(path)
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         head = file.read(_HEAD)
     kind = _kind(head)
     return f"gzip-{_kind(_inflated(head))}" if kind == "gzip" else kind

@@ -197,7 +197,10 @@ def _rescale(raw: np.ndarray, plane: Plane, out: np.ndarray) -> None:
     """Stored values -> grey values in `out`; `raw` may be `out` itself under its stored type."""
     raw = _stored_bits(raw, plane.header)
     if out.dtype == np.float32:
-        out[...] = raw * np.float64(plane.slope or 1.0) + (plane.intercept or 0.0)
+        values = raw.astype(np.float64)
+        values *= plane.slope or 1.0
+        values += plane.intercept or 0.0
+        out[...] = values
         return
     offset = int(plane.intercept or 0)
     stored = plane.header.get("bits_stored") or 16
