@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from medseg.errors import InputError, MedsegError
 from medseg.labels import PALETTE, Code, Label, LabelTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from pydicom import Dataset
 
 #: SNOMED CT (and the retired SRT) codes of right and left.
 _SIDES = {"24028007": "right", "G-A100": "right", "7771000": "left", "G-A101": "left"}
+
+
+@contextmanager
+def parsing(path: Path, code: str, kind: str) -> Iterator[None]:
+    """What pydicom and highdicom raise at a damaged file, of many kinds and at any access, as one InputError."""
+    try:
+        yield
+    except (MedsegError, MemoryError):
+        raise
+    except Exception as error:
+        what = f"this {kind} cannot be parsed ({type(error).__name__}: {error})"
+        raise InputError(code, what, file=path, mend="export it again, or take it out of the folder") from error
 
 
 def code_of(item: Dataset, keyword: str) -> Code | None:

@@ -18,7 +18,7 @@ import pydicom
 from medseg.errors import GeometryError, InputError
 from medseg.geometry import Grid, flip_ras_lps
 from medseg.labels import Label
-from medseg.readers.dicom.coded import code_of, palette_colour, table_of
+from medseg.readers.dicom.coded import code_of, palette_colour, parsing, table_of
 from medseg.readers.dicom.polygons import fill_polygons
 from medseg.readers.dicom.read import read_images
 from medseg.readers.dicom.series import quiet
@@ -74,9 +74,9 @@ def read_rtstruct(
     options, path = options or ReadOptions(), Path(path)
     structures = options.wanted_segments if structures is None else structures
     require_file(path)
-    with quiet():
+    with quiet(), parsing(path, "MS-D320", "RTSTRUCT"):
         dataset = _parsed(path)
-        found = _structures(dataset, path)
+        found = _structures(dataset)
     table = table_of(s.label for s in found)
     wanted = wanted_values(table, structures, path, "structure")
     chosen = [s for s in found if s.label.value in wanted]
@@ -104,19 +104,14 @@ def read_rtstruct(
 
 
 def _parsed(path: Path) -> pydicom.Dataset:
-    try:
-        dataset = pydicom.dcmread(path, force=True)
-        modality, has = dataset.get("Modality"), "StructureSetROISequence" in dataset
-    except Exception as error:
-        what = f"this RTSTRUCT cannot be parsed ({type(error).__name__}: {error})"
-        raise InputError("MS-D320", what, file=path, mend="export it again") from error
-    if not has:
-        what = f"this is no structure set (Modality {modality!r})"
+    dataset = pydicom.dcmread(path, force=True)
+    if "StructureSetROISequence" not in dataset:
+        what = f"this is no structure set (Modality {dataset.get('Modality')!r})"
         raise InputError("MS-D320", what, file=path, mend="name the RTSTRUCT file")
     return dataset
 
 
-def _structures(dataset: Any, path: Path) -> list[_Structure]:
+def _structures(dataset: Any) -> list[_Structure]:
     items = list(dataset.StructureSetROISequence)
     numbers = [int(item.ROINumber) for item in items]
     if min(numbers, default=1) < 1 or max(numbers, default=1) > 65535 or len(set(numbers)) < len(numbers):
@@ -125,14 +120,10 @@ def _structures(dataset: Any, path: Path) -> list[_Structure]:
         values = {n: n for n in numbers}
     contours = {int(item.ReferencedROINumber): item for item in dataset.get("ROIContourSequence", ())}
     observed = {int(o.get("ReferencedROINumber", -1)): o for o in dataset.get("RTROIObservationsSequence", ())}
-    try:
-        return [
-            _structure(item, contours.get(n), observed.get(n), values[n], index)
-            for index, (n, item) in enumerate(zip(numbers, items, strict=True))
-        ]
-    except (ValueError, TypeError, AttributeError) as error:
-        what = f"its contours cannot be parsed ({error})"
-        raise InputError("MS-D320", what, file=path, mend="export it again") from error
+    return [
+        _structure(item, contours.get(n), observed.get(n), values[n], index)
+        for index, (n, item) in enumerate(zip(numbers, items, strict=True))
+    ]
 
 
 def _structure(item: Any, contour: Any, observed: Any, value: int, index: int) -> _Structure:
@@ -189,7 +180,7 @@ def _image(dataset: Any, path: Path, where: Path, options: ReadOptions) -> Volum
         "MS-D321",
         f"the image that its contours were drawn on (series {uid or 'not named'}) was not found in {where}: {found}",
         file=path,
-        mend="put the image series beside it, or name it: read_rtstruct(path, image)",
+        mend="put the image series into the same folder (in Python you can also name it: read_rtstruct(path, image))",
     )
 
 

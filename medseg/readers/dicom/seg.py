@@ -18,7 +18,7 @@ from highdicom.color import CIELabColor
 from medseg.errors import GeometryError, InputError
 from medseg.geometry import flip_ras_lps
 from medseg.labels import Label
-from medseg.readers.dicom.coded import code_of, palette_colour, table_of
+from medseg.readers.dicom.coded import code_of, palette_colour, parsing, table_of
 from medseg.readers.dicom.series import quiet
 from medseg.readers.options import ReadOptions
 from medseg.readers.payload import require_room
@@ -55,9 +55,10 @@ def read_seg(
     options, path = options or ReadOptions(), Path(path)
     segments = options.wanted_segments if segments is None else segments
     require_file(path)
-    with quiet():
+    with quiet(), parsing(path, "MS-D301", "DICOM SEG"):
         seg = _open(path)
         _require_volume(seg, path)
+        _require_all_frames(seg)
         table = table_of(_label(item, n) for n, item in enumerate(seg.SegmentSequence) if item.SegmentNumber > 0)
         wanted = wanted_values(table, segments, path, "segment")
         shape, affine_lps = _lattice(seg, path)
@@ -82,21 +83,11 @@ def read_seg(
 
 
 def _open(path: Path) -> hd.seg.Segmentation:
-    try:
-        dataset = pydicom.dcmread(path, force=True)
-        if "SegmentSequence" not in dataset:
-            what = f"this is no segmentation (Modality {dataset.get('Modality')!r})"
-            raise InputError("MS-D301", what, file=path, mend="name the DICOM SEG file")
-        return hd.seg.Segmentation.from_dataset(dataset, copy=False)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(
-            "MS-D301",
-            f"this DICOM SEG cannot be parsed ({type(error).__name__}: {error})",
-            file=path,
-            mend="export it again, or convert it with dcmqi's segimage2itkimage",
-        ) from error
+    dataset = pydicom.dcmread(path, force=True)
+    if "SegmentSequence" not in dataset:
+        what = f"this is no segmentation (Modality {dataset.get('Modality')!r})"
+        raise InputError("MS-D301", what, file=path, mend="name the DICOM SEG file")
+    return hd.seg.Segmentation.from_dataset(dataset, copy=False)
 
 
 def _require_volume(seg: Any, path: Path) -> None:
@@ -114,6 +105,20 @@ def _require_volume(seg: Any, path: Path) -> None:
             file=path,
             mend="medseg reads segmentations of CT, MR and PET",
         )
+
+
+def _require_all_frames(seg: Any) -> None:
+    # Neither pydicom nor highdicom minds frames too many or too few: they would move into each other's place.
+    frames, groups = int(seg.NumberOfFrames), len(seg.PerFrameFunctionalGroupsSequence)
+    if frames != groups:
+        msg = f"{frames} frames with {groups} functional groups"
+        raise ValueError(msg)
+    need = -(-frames * seg.Rows * seg.Columns * seg.BitsAllocated // 8)
+    if not seg.file_meta.TransferSyntaxUID.is_compressed and len(seg.PixelData) not in (need, need + 1):
+        msg = (
+            f"{len(seg.PixelData)} bytes of pixel data where {frames} frames of {seg.Rows} x {seg.Columns} take {need}"
+        )
+        raise ValueError(msg)
 
 
 def _lattice(seg: Any, path: Path) -> tuple[tuple[int, int, int], np.ndarray]:

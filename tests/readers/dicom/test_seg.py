@@ -220,3 +220,15 @@ def test_frames_off_the_lattice_are_refused(tmp_path):
 def test_more_voxels_than_allowed_are_refused_before_reading(dev):
     with pytest.raises(InputError, match="MS-F113"):
         read_seg(dev / "dcmqi" / "segmentations" / "liver.dcm", ReadOptions(max_voxels=1000))
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [("SegmentationType", "\7INARY"), ("BitsAllocated", 13064), ("PixelData", b""), ("NumberOfFrames", 2), ("Rows", 4)],
+)
+def test_a_damaged_segmentation_is_an_error_of_ours(dev, tmp_path, tag, value):
+    seg = pydicom.dcmread(dev / "highdicom_test_files" / "seg_image_ct_binary_fractional.dcm")
+    setattr(seg, tag, value)
+    seg.save_as(tmp_path / "seg.dcm")
+    with pytest.raises(InputError, match=r"MS-D301.*cannot be parsed"):
+        read_seg(tmp_path / "seg.dcm")
