@@ -90,7 +90,7 @@ def _name(root: Path) -> Iterator[Problem]:
 
 def _domain(inference: dict[str, Any]) -> list[Problem]:
     if inference.get("domain") is None:
-        message = "declares no `domain`: outputs will be marked as unchecked (medseg.bundle.measure_domain writes it)"
+        message = 'declares no `domain`: every output will be marked "domain not declared" (medseg.bundle.measure_domain writes it)'
         return [Problem("MS-B304", message, "configs/inference.json", warning=True)]
     return _raised(lambda: Domain.from_json(inference["domain"]), "configs/inference.json")
 

@@ -243,14 +243,17 @@ def _check_intensity(image: np.ndarray, ranges: Mapping[str, Range], where: str,
         found.append(Violation("MS-X104", lowest))
     if not negative and all(trained):
         found.append(Violation("MS-X104", f"{where}no negative grey values, every training scan has them"))
-    unlike = []
+    unlike: dict[str, float] = {}
     for name, least in FORM.items():
         low, high = ranges[name]
         slack = margins.form * max(high - low, least)
         if not low - slack <= form[name] <= high + slack:
-            unlike.append(f"{MEANING[name]} {form[name]:.3g} (accepted {low - slack:.3g} to {high + slack:.3g})")
+            said = f"{MEANING[name]} {form[name]:.3g} (accepted {low - slack:.3g} to {high + slack:.3g})"
+            unlike[said] = max(low - form[name], form[name] - high) / slack
     if unlike:
-        found.append(Violation("MS-X105", f"{where}grey values unlike the training scans': {'; '.join(unlike)}"))
+        worst = max(unlike, key=lambda said: unlike[said])
+        others = f" and {len(unlike) - 1} more of their numbers" if len(unlike) > 1 else ""
+        found.append(Violation("MS-X105", f"{where}grey values unlike the training scans': {worst}{others}"))
     return found
 
 

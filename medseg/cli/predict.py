@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from medseg.cli import options
-from medseg.cli.console import show_json, stderr
+from medseg.cli.console import show_json, show_lines, stderr
 
 
 def predict(
@@ -58,21 +58,26 @@ def predict(
     from medseg.workflows.predict import predict as run
     from medseg.workflows.reporter import ConsoleReporter
 
-    report = run(
-        input,
-        bundle,
-        out,
-        device=device,
-        threads=threads,
-        options=reading,
-        outside_domain=outside_domain,
-        flat=flat,
-        resume=resume,
-        overwrite=overwrite,
-        dry_run=dry_run,
-        deterministic=deterministic,
-        progress=ConsoleReporter(stderr()),
-    )
+    try:
+        report = run(
+            input,
+            bundle,
+            out,
+            device=device,
+            threads=threads,
+            options=reading,
+            outside_domain=outside_domain,
+            flat=flat,
+            resume=resume,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            deterministic=deterministic,
+            progress=ConsoleReporter(stderr()),
+        )
+    except KeyboardInterrupt:
+        if not dry_run:
+            show_lines(["finished cases are kept: the same command with --resume does the others"])
+        raise
     if json:
         show_json(report.to_json())
     raise typer.Exit(report.exit_code)

@@ -65,7 +65,7 @@ def next_placement(placement: Placement, cpu_batch: Callable[[], int]) -> tuple[
     cpu = torch.device("cpu")
     if placement.batch > 1:
         smaller = replace(placement, batch=placement.batch // 2)
-        said = f"out of memory on {placement.network}: {smaller.batch} windows at a time instead of {placement.batch}"
+        said = f"out of memory on {placement.network}: {_windows(smaller.batch)} at a time instead of {placement.batch}"
         return smaller, Event("MS-M201", said)
     if placement.sums != cpu:
         said = f"out of memory on {placement.network} with one window at a time: windows are blended on the CPU"
@@ -74,6 +74,10 @@ def next_placement(placement: Placement, cpu_batch: Callable[[], int]) -> tuple[
         said = f"out of memory on {placement.network}: the network runs on the CPU, which is slower"
         return Placement(cpu_batch(), cpu, cpu), Event("MS-M203", said)
     return None
+
+
+def _windows(count: int) -> str:
+    return f"{count} window{'s' * (count != 1)}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

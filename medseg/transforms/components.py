@@ -67,12 +67,13 @@ class CleanComponentsd(MapTransform):
     def _clean(self, labels: MetaTensor) -> MetaTensor:
         array = np.ascontiguousarray(labels.as_tensor()[0].cpu().numpy()).copy()
         voxel_mm3 = float(abs(np.linalg.det(labels.affine[:3, :3].cpu().numpy())))
-        removed, filled = {}, {}
+        # What an earlier clean-up in the same chain noted stays on record.
+        removed, filled = (dict(labels.meta.get(key) or {}) for key in ("cleaned_ml", "filled_ml"))
         for value in sorted(self.largest | self.min_mm3.keys()):
             n = drop_pieces(array, value, self.min_mm3.get(value, 0.0) / voxel_mm3, only_largest=value in self.largest)
-            removed[value] = n * voxel_mm3 / 1000
+            removed[value] = removed.get(value, 0.0) + n * voxel_mm3 / 1000
         for value in sorted(self.fill_holes):
-            filled[value] = fill_holes(array, value) * voxel_mm3 / 1000
+            filled[value] = filled.get(value, 0.0) + fill_holes(array, value) * voxel_mm3 / 1000
         cleaned = MetaTensor(torch.from_numpy(array)[None].to(labels.device), meta=dict(labels.meta))
         cleaned.affine = labels.affine.clone()
         cleaned.meta["cleaned_ml"] = removed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from medseg.workflows.outcome import CaseReport, PredictReport
+
+
+#: Off a terminal, a line says how far a case is when nothing was said for so long, s.
+QUIET_S = 30.0
 
 
 class Reporter(AbstractContextManager["Reporter"]):
@@ -69,6 +74,8 @@ class ConsoleReporter(Reporter):
         self.task = self.bar.add_task("", unit="", total=None)
         self.name = ""
         self.number, self.total = 0, 0
+        self.since: float | None = None
+        self.spoke = 0.0
 
     def plan(self, line: str) -> None:
         """Print the plan."""
@@ -77,6 +84,7 @@ class ConsoleReporter(Reporter):
     def case(self, name: str, number: int, total: int) -> None:
         """Begin the bar of a case."""
         self.name, self.number, self.total = name, number, total
+        self.since = None
         self.stage("reading")
 
     def stage(self, name: str) -> None:
@@ -85,8 +93,20 @@ class ConsoleReporter(Reporter):
         self.bar.reset(self.task, description=f"{where}{printable(self.name)}: {name}", unit="", total=None)
 
     def windows(self, done: int, total: int) -> None:
-        """Move the bar."""
+        """Move the bar; off a terminal, say now and then how far a long case is."""
+        if not self.console.is_terminal:
+            self._say_how_far(done, total)
         self.bar.update(self.task, completed=done, total=total, unit=f"{done} of {total} windows")
+
+    def _say_how_far(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done <= 1 or self.since is None:  # a fallback begins again
+            self.since, self.spoke = now, now
+        elif now - self.spoke >= QUIET_S:
+            left = duration((now - self.since) / (done - 1) * (total - done))
+            where = f"[{self.number}/{self.total}] {printable(self.name)}"
+            self._say(f"{where}: {done} of {total} windows, about {left} left")
+            self.spoke = now
 
     def done(self, report: CaseReport) -> None:
         """Print a line for the case."""
@@ -142,14 +162,14 @@ class ConsoleReporter(Reporter):
             grid = "x".join(map(str, case.network_shape))
             self._say(
                 f"{printable(case.name)}: {shape}, {spacing} mm | network grid {grid} | {case.windows} window{'s' * (case.windows != 1)} | "
-                f"~{case.seconds:.1f} s, ~{case.memory_mb:.0f} MB | writes {', '.join(case.writes)}"
+                f"~{duration(case.seconds)}, ~{case.memory_mb:.0f} MB | writes {', '.join(case.writes)}"
             )
         good = [case for case in report.plan if not case.failure and not case.stays]
         stay = sum(bool(case.stays) for case in report.plan)
         total = sum(case.seconds for case in good)
         peak = max((case.memory_mb for case in good), default=0.0)
         todo = f"{len(good)} of {len(report.plan)} cases" + (f" to do, {stay} stay as they are" if stay else "")
-        self._say(f"{todo}, ~{total:.0f} s, ~{peak:.0f} MB; nothing was written")
+        self._say(f"{todo}, ~{duration(total)}, ~{peak:.0f} MB; nothing was written")
 
     def _say(self, line: str, style: str = "") -> None:
         self.console.print(line, style=style or None, markup=False, highlight=False, soft_wrap=True)
@@ -162,3 +182,13 @@ class ConsoleReporter(Reporter):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bar.stop()
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: '0.7 s', '42 s', '18 min', '2 h 05 min'."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"

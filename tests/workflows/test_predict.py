@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import nibabel
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from medseg.errors import BundleError, InputError, MemoryLimitError, OutputError, UsageError
@@ -423,3 +424,57 @@ def test_a_volume_of_another_kind_keeps_its_affine_exactly(toy, tmp_path):
     predict(tmp_path / "x.nii.gz", toy, tmp_path / "out", outside_domain=True)
     before, after = (nibabel.load(p) for p in (tmp_path / "x.nii.gz", tmp_path / "out" / "x" / "segmentation.nii.gz"))
     assert np.array_equal(before.affine, after.affine)
+
+
+def test_fallbacks_of_the_memory_ladder_are_told_and_recorded(scans, toy, truth, tmp_path, spoken, screen):
+    class Narrow(torch.nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self.network = network
+
+        def forward(self, x):
+            if x.shape[0] > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return self.network(x)
+
+    inferer = SlidingWindowInferer(16, 0.25, sw_batch_size=2, output="labels")
+    small = replace(toy, network=Narrow(toy.network).eval(), inferer=inferer)
+    report = predict(scans / "a.nii.gz", small, tmp_path / "out", progress=spoken)
+    told = "out of memory on cpu: 1 window at a time instead of 2"
+    assert report.cases[0].notes[0] == told
+    assert told in screen.getvalue()
+    record = json.loads((tmp_path / "out" / "a" / "record.json").read_text(encoding="utf-8"))
+    assert {"code": "MS-M201", "message": told} in record["inference"]["events"]
+    assert told in record["warnings"]
+    labels = read_nifti(tmp_path / "out" / "a" / "segmentation.nii.gz").array
+    assert np.array_equal(labels, truth(read_nifti(scans / "a.nii.gz").array))
+
+
+def test_the_record_says_what_computed_it_and_what_clean_up_did(scans, toy, tmp_path, spoken, screen):
+    predict(scans / "a.nii.gz", toy, tmp_path / "out", progress=spoken)
+    record = json.loads((tmp_path / "out" / "a" / "record.json").read_text(encoding="utf-8"))
+    assert {"torch", "monai", "numba", "scipy", "connected-components-3d"} <= record["versions"].keys()
+    assert record["inference"]["device"] == "cpu"
+    assert record["inference"]["threads"] == torch.get_num_threads()
+    assert record["inference"]["platform"]
+    assert record["parameters"]["seed"] is None
+    assert record["domain_declared"] is True
+    assert record["cleaned_ml"] == {"bright": pytest.approx(0.003)}
+    assert record["filled_ml"] == {}
+    assert "clean-up removed 0.003 mL of bright" in screen.getvalue()
+
+
+def test_filled_holes_are_told(scans, toy, tmp_path):
+    from monai.transforms import Compose
+
+    from medseg.transforms import CleanComponentsd
+
+    volume = read_nifti(scans / "a.nii.gz")
+    array = volume.array.copy()
+    array[13, 14, 8] = 0.0
+    write_nifti(scans / "a.nii.gz", array, volume.affine)
+    steps = [*toy.postprocessing.transforms, CleanComponentsd("pred", fill_holes=[2])]
+    report = predict(scans / "a.nii.gz", replace(toy, postprocessing=Compose(steps)), tmp_path / "out")
+    removed, filled = report.cases[0].notes
+    assert filled == "clean-up filled 0.003 mL of holes in bright"
+    assert removed == "clean-up removed 0.003 mL of bright", "by the step before"
