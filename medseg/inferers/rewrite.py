@@ -40,9 +40,10 @@ def fill_lanes(network: nn.Module) -> None:
     Only the class of the modules that fit changes, to one derived from it: weights, hooks and names remain.
     """
     for module in network.modules():
-        in_blocks = IN_BLOCKS.get(type(module))  # a derived type may compute something else
-        if in_blocks is not None and _fits(module):
-            module.__class__ = in_blocks
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+            in_blocks = IN_BLOCKS.get(type(module))  # a derived type may compute something else
+            if in_blocks is not None and _fits(module):
+                module.__class__ = in_blocks
 
 
 class ConvInBlocks(nn.Conv3d):

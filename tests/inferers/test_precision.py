@@ -5,7 +5,15 @@ import torch
 from torch import nn
 
 from medseg.inferers import SlidingWindowInferer, precision
-from medseg.inferers.precision import agreement, most_contrast, network_device, network_dtype, replica
+from medseg.inferers.precision import (
+    agreement,
+    bf16_replica,
+    most_contrast,
+    network_device,
+    network_dtype,
+    replica,
+)
+from medseg.inferers.rewrite import ConvInBlocks
 
 
 class Steps(nn.Module):
@@ -133,6 +141,15 @@ def test_replica_is_apart_from_the_original():
             tensor.zero_()
     assert network[0].weight.any()
     assert network[1].weight.dtype == torch.float32
+
+
+def test_only_the_bf16_copy_is_rewritten():
+    network = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1))
+    copy = bf16_replica(network)
+    assert type(copy[0]) is ConvInBlocks
+    assert type(network[0]) is nn.Conv3d
+    assert type(replica(network)[0]) is nn.Conv3d
+    assert type(bf16_replica(network.to("meta"))[0]) is nn.Conv3d  # any device but a CPU
 
 
 def test_replica_keeps_shared_weights_shared():
