@@ -118,6 +118,8 @@ def refuse(path: Path, kind: str) -> NoReturn:
         raise InputError(
             "MS-F108", f"this is {inner}-compressed", file=path, mend=f"unpack it with {_CONTAINERS[inner]}"
         )
+    if kind == "gzip-dicom":
+        raise InputError("MS-F108", "this is DICOM inside gzip", file=path, mend="unpack it with gunzip")
     if inner in ("unknown", "text"):
         found = "plain text" if inner == "text" else "its first bytes belong to no format that medseg knows"
         raise InputError(

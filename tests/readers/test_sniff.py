@@ -141,6 +141,7 @@ def test_no_permission(tmp_path, monkeypatch):
         ("png", "MS-F108", "PNG"),
         ("text", "MS-F107", "plain text"),
         ("gzip-unknown", "MS-F107", "inside gzip"),
+        ("gzip-dicom", "MS-F108", "DICOM inside gzip.*\n.*gunzip"),
     ],
 )
 def test_refusals_say_what_it_is(kind, code, match):
