@@ -62,15 +62,14 @@ def narrowed(array: np.ndarray) -> tuple[np.ndarray, tuple[Decision, ...]]:
         return array.astype(np.float32), ()
     if array.dtype != np.float64:
         return array, ()
+    small = np.empty(array.shape, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        small = array.astype(np.float32)
-        lost = small != array
-        if lost.any():
-            changed = array[lost]
-            changed = changed[~np.isnan(changed)]
-            beyond = np.abs(changed) > _FLOAT32_MAX
-            beyond |= (np.abs(changed) > _EXACT_IN_FLOAT32) & (changed == np.rint(changed))
-            if beyond.any():
+        for start in range(0, array.size, _BLOCK):
+            block, rounded = (a[start : start + _BLOCK] for a in (array, small))
+            rounded[:] = block
+            changed = np.abs(block[rounded != block])  # NaN is neither beyond anything nor whole
+            whole = changed == np.rint(changed)
+            if ((changed > _FLOAT32_MAX) | ((changed > _EXACT_IN_FLOAT32) & whole)).any():
                 return array, ()
     return small, (Decision("MS-F203", "stored as float64, read as float32", warning=False),)
 
