@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from medseg.errors import InputError
 from medseg.readers.dicom.pixels import load_stack
 from medseg.readers.dicom.regular import fill_gaps, straighten
 from medseg.readers.dicom.series import Series, quiet
@@ -13,25 +12,22 @@ from medseg.volume import Source, Volume
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from medseg.readers.options import ReadOptions
 
 _RECORDED = {"echo time": "echo_time_ms", "b-value": "b_value_s_mm2", "repetition time": "repetition_time_ms"}
 
 
-def load_series(series: Series, path: Path, options: ReadOptions) -> Volume:
+def load_series(series: Series, path: Path) -> Volume:
     """The volume of one series.
 
     Args:
         series: from `find_series`.
         path: what the user named.
-        options: how to read.
 
     Returns:
         A Volume of (I, J, K) = (column, row, slice), int16 or float32; slices ascend along row x column direction.
 
     Raises:
-        InputError: the refusal of the series, or MS-D109 to MS-D111 when its pixels cannot be read; with
-            `options.strict` the first warning becomes an error.
+        InputError: the refusal of the series, or MS-D109 to MS-D111 when its pixels cannot be read.
     """
     geometry = series.geometry
     if series.error is not None:
@@ -39,7 +35,6 @@ def load_series(series: Series, path: Path, options: ReadOptions) -> Volume:
     if geometry is None:  # a Series without geometry always has an error
         msg = "this series was not judged"
         raise ValueError(msg)
-    _refuse_if_strict(series, options)
     with quiet():
         stack = load_stack(series.planes)
     if geometry.uneven:
@@ -94,10 +89,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
     return value if isinstance(value, int | float | str | None) else str(value)
-
-
-def _refuse_if_strict(series: Series, options: ReadOptions) -> None:
-    for decision in series.decisions if options.strict else ():
-        if decision.warning:
-            mend = "read it without --strict to accept this"
-            raise InputError(decision.code, decision.message, file=series.files[0].parent, mend=mend)

@@ -63,7 +63,7 @@ def _read_images(contents: Contents, path: Path, options: ReadOptions) -> list[V
     if not readable or (options.series is not None and refused):
         raise refused[0].error  # pyright: ignore[reportGeneralTypeIssues]
     notes = [_refused_note(s) for s in refused]
-    return [load_series(s, path, options).with_decisions(*notes) for s in readable]
+    return [load_series(s, path).with_decisions(*notes) for s in readable]
 
 
 def read_one(path: Path | str, options: ReadOptions | None = None) -> Volume:
@@ -95,7 +95,7 @@ def read_one(path: Path | str, options: ReadOptions | None = None) -> Volume:
             mend=f"pick one, such as --series {next((s for s in series if s.error is None), series[0]).selector}",
             candidates=[describe(s) for s in series],
         )
-    return load_series(series[0], path, options)
+    return load_series(series[0], path)
 
 
 def describe(series: Series) -> str:

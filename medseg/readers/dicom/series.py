@@ -126,6 +126,8 @@ def scan(path: Path, options: ReadOptions) -> Contents:
                 objects.append((group[0], "dicom-other", localizer_refusal(group[0])))
     notes = _damaged_note(damaged)
     series = [replace(s, decisions=(*s.decisions, *notes)) for s in _with_selectors(found)]
+    if options.strict:
+        series = [replace(s, error=s.error or _strict_error(s)) for s in series]
     return Contents(tuple(series), tuple(objects), tuple(damaged), tuple(others))
 
 
@@ -266,6 +268,15 @@ def _size_error(series: Series, options: ReadOptions) -> InputError | None:
         file=series.files[0].parent,
         mend=f"if that is right, raise the limit: --max-voxels {voxels}",
     )
+
+
+def _strict_error(series: Series) -> InputError | None:
+    """The first warning as an error."""
+    for decision in series.decisions:
+        if decision.warning:
+            mend = "read it without --strict to accept this"
+            return InputError(decision.code, decision.message, file=series.files[0].parent, mend=mend)
+    return None
 
 
 def _with_selectors(found: list[list[Series]]) -> list[Series]:

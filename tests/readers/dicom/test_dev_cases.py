@@ -83,7 +83,7 @@ def test_verdict(data, oracle, key):
         return
     assert not objects
     assert not damaged
-    volumes = [load_series(s, path, ReadOptions()) for s in series]
+    volumes = [load_series(s, path) for s in series]
     assert len(volumes) == expected.get("volumes", 1)
     assert sorted({d.code for v in volumes for d in v.source.decisions}) == expected["decisions"]
     if verdict == "unpacked":

@@ -383,6 +383,8 @@ def test_strict_refuses_what_would_be_a_warning(tmp_path, phantom):
     folder = phantom.write_stack(tmp_path, phantom.stack(tilt_deg=15))
     with pytest.raises(InputError, match="tilted by 15") as caught:
         read(folder, strict=True)
+    (row,) = survey_dicom(folder, ReadOptions(strict=True))
+    assert row.refused
     assert caught.value.code == "MS-D206"
 
 
