@@ -55,7 +55,7 @@ class BudgetedSchedule:
         """Share of the budget that is spent, in [0, 1]."""
         if self.minutes is not None:
             # One clock for all processes: two that end at different iterations would wait for each other for ever.
-            spent_s = self.spent_s if idist.get_world_size() == 1 else float(idist.broadcast(self.spent_s, src=0))
+            spent_s: Any = self.spent_s if idist.get_world_size() == 1 else idist.broadcast(self.spent_s, src=0)
             return min(1.0, spent_s / (60.0 * self.minutes))
         total = (engine.state.max_epochs or 1) * (engine.state.epoch_length or 1)
         return min(1.0, (engine.state.iteration - 1) / total)
