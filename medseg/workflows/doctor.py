@@ -151,7 +151,7 @@ def _processor(facts: Facts) -> Check | None:
     if facts.torch is None:
         return None
     kind = "bfloat16 in hardware" if facts.torch.bf16 else "no bfloat16 in hardware: float32 is used"
-    found = f"{facts.cores} cores, torch computes with {facts.torch.threads} threads, {kind}"
+    found = f"{_count(facts.cores, 'core')}, torch computes with {_count(facts.torch.threads, 'thread')}, {kind}"
     if facts.omp_threads and facts.torch.threads * 2 <= facts.cores:
         return Check("processor", "warn", f"{found} (OMP_NUM_THREADS={facts.omp_threads})", "unset OMP_NUM_THREADS")
     return Check("processor", "ok", found)
@@ -209,3 +209,7 @@ def _slicer(facts: Facts) -> Check:
         return Check("3D Slicer", "ok", str(facts.slicer))
     mend = "to open results in it: install it from slicer.org, or set SLICER_EXECUTABLE to where it is"
     return Check("3D Slicer", "warn", "not found", mend)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

@@ -66,9 +66,12 @@ def output_lock(out: Path) -> Iterator[Path]:
 
 
 def _unwritable(out: Path, error: OSError) -> OutputError:
+    what = f"this folder cannot be written: {error.strerror or error}"
+    if out.exists() and not out.is_dir():
+        what = "there is a file of this name, a folder is needed"
     return OutputError(
         "MS-O302",
-        f"this folder cannot be written: {error.strerror or error}",
+        what,
         file=out,
         mend="name a folder with -o that you may write to and that has room",
     )

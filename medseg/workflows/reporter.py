@@ -113,7 +113,10 @@ class ConsoleReporter(Reporter):
         where = f"[{self.number}/{self.total}] {printable(report.name)}: "
         if report.failure:
             failure = report.failure
-            self._say(f"{where}{failure.code} {printable(failure.what)}", style="red")
+            what, *candidates = failure.what.split(" | ")
+            self._say(f"{where}{failure.code} {printable(what)}", style="red")
+            for line in candidates:
+                self._say(f"     {printable(line)}")
             if failure.file:
                 self._say(f"     in {printable(failure.file)}")
             self._say(f"  -> {printable(failure.mend)}")

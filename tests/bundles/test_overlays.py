@@ -15,7 +15,9 @@ import pytest
 
 from medseg.bundle import find_bundle, load_bundle
 from medseg.bundle.weights import read_weights
+from medseg.readers.open import read
 from medseg.workflows.predict import predict
+from medseg.writers.nifti import write_nifti
 
 BUNDLE = "hippocampus_mri_segmentation"
 
@@ -107,3 +109,29 @@ def test_real_cases_from_another_folder_give_the_labels_of_predict(data, tmp_pat
         assert len(np.unique(np.asarray(ours.dataobj))) == 3
         np.testing.assert_array_equal(np.asarray(ours.dataobj), np.asarray(theirs.dataobj))
         np.testing.assert_array_equal(ours.affine, theirs.affine)
+
+
+@pytest.mark.slow
+def test_a_dicom_folder_the_same_scan_as_nifti_and_monai_give_one_result(data, tmp_path):
+    root = find_bundle(BUNDLE)
+    if not (root / "models" / "model.pt").is_file():
+        pytest.skip(f"{BUNDLE} has no weights yet")
+    folder = data("dicom") / "dev" / "mr_hippocampus_crop_13"
+    volume = read(folder)
+    turned = volume.reoriented("PIR")
+    write_nifti(tmp_path / "same.nii.gz", volume.array, volume.affine)
+    write_nifti(tmp_path / "turned.nii.gz", turned.array, turned.affine)
+    bundle = load_bundle(root)
+    labels = []
+    for source in (folder, tmp_path / "same.nii.gz", tmp_path / "turned.nii.gz"):
+        (case,) = predict(source, bundle, tmp_path / "out" / source.name, device="cpu").cases
+        labels.append(read(case.folder / "segmentation.nii.gz"))
+    assert len(np.unique(labels[0].array)) == 3
+    np.testing.assert_array_equal(labels[0].array, labels[1].array)
+    np.testing.assert_array_equal(labels[0].array, labels[2].reoriented(labels[0].grid.axcodes).array)
+    options = ["--bundle_root", str(root), "--datalist", str([{"image": str(folder)}])]
+    bundle_run(
+        [root / "configs" / "inference.json"], *options, "--output_dir", str(tmp_path / "monai"), folder=tmp_path
+    )
+    (saved,) = (tmp_path / "monai").rglob("*.nii.gz")
+    np.testing.assert_array_equal(np.asarray(nib.load(saved).dataobj), labels[0].array)

@@ -66,3 +66,14 @@ def test_the_real_workflow_refuses_an_unknown_bundle_before_it_reads(tmp_path, c
     assert run(["predict", str(tmp_path), "-o", str(tmp_path / "out"), "-b", "hipocampus_mri_segmentation"]) == 4
     assert "type -b hippocampus_mri_segmentation" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupted_run_says_how_to_go_on(monkeypatch, tmp_path, capsys):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medseg.workflows.predict.predict", interrupted)
+    assert run(["predict", "scans", "-o", str(tmp_path / "out"), "-b", "toy"]) == 130
+    assert "--resume" in capsys.readouterr().err
+    assert run(["predict", "scans", "-o", str(tmp_path / "out"), "-b", "toy", "--dry-run"]) == 130
+    assert "--resume" not in capsys.readouterr().err

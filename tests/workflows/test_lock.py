@@ -68,7 +68,7 @@ def test_nothing_is_left_behind(tmp_path):
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
     with (
-        pytest.raises(OutputError, match=r"MS-O302 .*file.*cannot be written") as caught,
+        pytest.raises(OutputError, match=r"MS-O302 .*file.*a file of this name") as caught,
         output_lock(tmp_path / "file"),
     ):
         pass

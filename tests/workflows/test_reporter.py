@@ -7,7 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
+from medseg.errors import ChoiceError
 from medseg.workflows import reporter
+from medseg.workflows.outcome import CaseReport, Failure
 from medseg.workflows.reporter import ConsoleReporter, duration
 
 
@@ -34,3 +36,12 @@ def test_a_long_case_is_heard_of_now_and_then_off_a_terminal(monkeypatch):
     told.case("tail", 2, 2)
     told.windows(1, 2)
     assert len(screen.getvalue().splitlines()) == 3
+
+
+def test_candidates_stand_on_lines_of_their_own():
+    screen = io.StringIO()
+    failure = Failure.of(
+        "a", ChoiceError("MS-D131", "two series", mend="pick one", candidates=("--series 1", "--series 2"))
+    )
+    ConsoleReporter(Console(file=screen, width=200)).done(CaseReport("a", "failed", failure=failure))
+    assert screen.getvalue().splitlines()[1:3] == ["     --series 1", "     --series 2"]
