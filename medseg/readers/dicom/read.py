@@ -57,7 +57,7 @@ def read_images(path: Path, options: ReadOptions) -> list[Volume]:
 
 
 def _read_images(contents: Contents, path: Path, options: ReadOptions) -> list[Volume]:
-    series = _picked(_images(contents, path), path, options)
+    series = picked(_images(contents, path), path, options)
     refused = [s for s in series if s.error is not None]
     readable = [s for s in series if s.error is None]
     if not readable or (options.series is not None and refused):
@@ -86,7 +86,7 @@ def read_one(path: Path | str, options: ReadOptions | None = None) -> Volume:
             mend=f"name one file, such as {labels[0]}",
             candidates=[str(file) for file in labels],
         )
-    series = _picked(_images(contents, path), path, options)
+    series = picked(_images(contents, path), path, options)
     if len(series) > 1:
         raise ChoiceError(
             "MS-D130",
@@ -133,14 +133,19 @@ def _images(contents: Contents, path: Path) -> tuple[Series, ...]:
     raise InputError("MS-D102", found, file=path, mend="name the folder that holds the DICOM series")
 
 
-def _picked(series: Sequence[Series], path: Path, options: ReadOptions) -> list[Series]:
+def picked(series: Sequence[Series], path: Path, options: ReadOptions) -> list[Series]:
+    """Those that `options.series` names, all without it.
+
+    Raises:
+        ChoiceError: MS-D131 it names none of them.
+    """
     wanted = options.series
     if wanted is None:
         return list(series)
     exact = [s for s in series if s.selector == wanted]
-    picked = exact or [s for s in series if wanted in (s.uid, str(s.number))]
-    if picked:
-        return picked
+    named = exact or [s for s in series if wanted in (s.uid, str(s.number))]
+    if named:
+        return named
     raise ChoiceError(
         "MS-D131",
         f"no volume is called {wanted!r}",

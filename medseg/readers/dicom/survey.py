@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from medseg.errors import InputError, MemoryLimitError
 from medseg.geometry import Grid
-from medseg.readers.dicom.read import read_label
+from medseg.readers.dicom.read import picked, read_label
 from medseg.readers.dicom.series import Series, scan
 from medseg.readers.finding import Finding
 from medseg.readers.options import ReadOptions
@@ -19,16 +19,22 @@ _LABELS = {"dicom-seg": "ok: label map (SEG)", "dicom-rtstruct": "ok: contours (
 
 
 def survey_dicom(path: Path | str, options: ReadOptions | None = None) -> list[Finding]:
-    """What a file or folder holds and what would become of it; nothing raises.
+    """What a file or folder holds and what would become of it.
 
     Images are judged from their headers alone; label maps are read, because only then their verdict is known.
 
     Returns:
-        A row for each volume, label object, damaged file and object that is no image of a volume.
+        A row for each volume, label object, damaged file and object that is no image of a volume; with
+        `options.series` for the volumes that it names.
+
+    Raises:
+        ChoiceError: MS-D131 when `options.series` names none of the volumes. Nothing else raises.
     """
     path, options = Path(path), options or ReadOptions()
     contents = scan(path, options)
     alone = len(contents.series) == 1
+    if options.series is not None and contents.series:
+        return [_of_series(series, path, alone) for series in picked(contents.series, path, options)]
     rows = [_of_series(series, path, alone) for series in contents.series]
     for header, kind, reason in contents.objects:
         rows.append(_of_label(header, kind, path, options) if kind in _LABELS else _of_object(header, kind, reason))

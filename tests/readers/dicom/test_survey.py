@@ -41,6 +41,9 @@ def test_a_study_folder_row_by_row(tmp_path, phantom):
     assert first.modality == "CT"
     assert "MS-D206" in {d.code for d in found[1].decisions}
     assert not any("SECRET" in repr(row).upper() for row in found)
+    assert survey_dicom(tmp_path, ReadOptions(series="4")) == [found[1]]
+    with pytest.raises(ChoiceError, match="MS-D131"):
+        survey_dicom(tmp_path, ReadOptions(series="44"))
     accepted = survey_dicom(tmp_path, ReadOptions(allow_gaps=True))
     assert accepted[2].verdict == "ok: interpolated over gaps"
 
