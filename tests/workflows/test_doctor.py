@@ -46,7 +46,7 @@ def test_a_good_machine_is_ok_everywhere():
         ("memory", {"memory_free_gb": 3.0}, "warn", "3.0 GB free", "memory"),
         ("disk", {"disk_free_gb": 0.1}, "fail", "0.1 GB free", "-o"),
         ("disk", {"disk_error": "Permission denied"}, "warn", "Permission denied", "-o"),
-        ("processor", {"torch": Torch("2.13.0", threads=1), "omp_threads": "1"}, "warn", "1 thread (OMP", "unset OMP"),
+        ("processor", {"torch": Torch("2.13.0", threads=1), "omp_threads": "1"}, "warn", "1 thread,", "unset OMP"),
         ("DICOM codecs", {"codecs": {"RLE": "", "JPEG-LS": "no plug-in"}}, "warn", "JPEG-LS: no plug-in", "pylibjpeg"),
         ("bundles", {"bundles": {}}, "warn", "no bundle", "-b"),
         ("bundles", {"bundles": {"a": False}}, "warn", "without weights: a", "medseg train"),
