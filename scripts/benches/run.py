@@ -6,6 +6,7 @@ A row is {"case", "peer", "ratio", "medseg", "theirs", "unit"}; ratio > 1 means 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import re
@@ -38,7 +39,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small volumes, few repeats: does it run at all")
     parser.add_argument("--json", action="store_true", help="the rows as JSON on stdout")
     args = parser.parse_args()
-    rows = load(args.name).rows(quick=args.quick)
+    with contextlib.redirect_stdout(sys.stderr):  # peers print; stdout is for the rows
+        rows = load(args.name).rows(quick=args.quick)
     if args.json:
         print(json.dumps(rows, indent=1))
         return
