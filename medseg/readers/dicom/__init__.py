@@ -6,7 +6,7 @@
 
 The way of a folder: `headers` (tags of every file) -> `objects` (image or not) -> `planes`, `multiframe`, `mosaic`
 (one Plane per 2D image) -> `series` and `split` (which planes form a volume) -> `geometry` (where it lies, and
-whether that is regular) -> `pixels` -> `regular` (tilt, gaps) -> `load` (a Volume).
+whether that is regular) -> `pixels` -> `regular` (tilt, gaps) -> `load` (a Volume). `choose` picks among several, `read` also knows label maps.
 """
 
 from medseg.readers.dicom.read import find_series, read_dicom, read_one

@@ -5,18 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medseg.errors import ChoiceError, InputError
-from medseg.geometry import Grid
+from medseg.errors import ChoiceError
+from medseg.readers.dicom.choose import describe, images_of, load_images, picked
 from medseg.readers.dicom.headers import read_header
 from medseg.readers.dicom.load import load_series
 from medseg.readers.dicom.objects import kind_of
 from medseg.readers.dicom.series import Contents, Series, scan
 from medseg.readers.options import ReadOptions
-from medseg.volume import Decision
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from medseg.volume import Volume
 
 
@@ -27,7 +24,7 @@ def find_series(path: Path | str, options: ReadOptions | None = None) -> list[Se
         InputError: MS-D102 when there is no DICOM file, MS-D103 when none of them is an image of a volume.
     """
     path, options = Path(path), options or ReadOptions()
-    return list(_images(scan(path, options), path))
+    return list(images_of(scan(path, options), path))
 
 
 def read_dicom(path: Path | str, options: ReadOptions | None = None) -> list[Volume]:
@@ -48,22 +45,7 @@ def read_dicom(path: Path | str, options: ReadOptions | None = None) -> list[Vol
     contents = scan(path, options)
     if labels := label_files(contents):
         return [read_label(file, path, options) for file in labels]
-    return _read_images(contents, path, options)
-
-
-def read_images(path: Path, options: ReadOptions) -> list[Volume]:
-    """As `read_dicom`, of images alone."""
-    return _read_images(scan(path, options), path, options)
-
-
-def _read_images(contents: Contents, path: Path, options: ReadOptions) -> list[Volume]:
-    series = picked(_images(contents, path), path, options)
-    refused = [s for s in series if s.error is not None]
-    readable = [s for s in series if s.error is None]
-    if not readable or (options.series is not None and refused):
-        raise refused[0].error  # pyright: ignore[reportGeneralTypeIssues]
-    notes = [_refused_note(s) for s in refused]
-    return [load_series(s, path).with_decisions(*notes) for s in readable]
+    return load_images(contents, path, options)
 
 
 def read_one(path: Path | str, options: ReadOptions | None = None) -> Volume:
@@ -86,7 +68,7 @@ def read_one(path: Path | str, options: ReadOptions | None = None) -> Volume:
             mend=f"name one file, such as {labels[0]}",
             candidates=[str(file) for file in labels],
         )
-    series = picked(_images(contents, path), path, options)
+    series = picked(images_of(contents, path), path, options)
     if len(series) > 1:
         raise ChoiceError(
             "MS-D130",
@@ -96,70 +78,6 @@ def read_one(path: Path | str, options: ReadOptions | None = None) -> Volume:
             candidates=[describe(s) for s in series],
         )
     return load_series(series[0], path)
-
-
-def describe(series: Series) -> str:
-    """One line for a table of candidates: what to type, what it is, and its verdict."""
-    size = f"{len(series.files)} files"
-    if series.shape and series.geometry:
-        grid = Grid(series.shape, series.geometry.affine_ras)
-        size = (
-            f"{' x '.join(map(str, grid.shape))} {grid.axcodes} {' x '.join(f'{mm:.3g}' for mm in grid.spacing_mm)} mm"
-        )
-    told = ", ".join(
-        f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in series.keys.items() if not _raw(v)
-    )
-    verdict = "" if series.error is None else f"  refused ({series.error.code}: {series.error.what})"
-    text = f"--series {series.selector}  {series.modality or '?'}  {size}  {series.description}"
-    return f"{text}{f'  [{told}]' if told else ''}{verdict}"
-
-
-def _raw(value: object) -> bool:
-    return isinstance(value, bytes | tuple)
-
-
-def _images(contents: Contents, path: Path) -> tuple[Series, ...]:
-    if contents.series:
-        return contents.series
-    if contents.objects:
-        reasons = sorted({reason.what for _, _, reason in contents.objects})
-        if len(contents.objects) == 1:
-            raise contents.objects[0][2]
-        found = f"none of {len(contents.objects)} DICOM files is an image of a volume: {'; '.join(reasons[:4])}"
-        raise InputError("MS-D103", found, file=path, mend="name the folder of a CT, MR or PET series")
-    if contents.damaged:
-        raise contents.damaged[0]
-    found = f"no DICOM file ({len(contents.others)} files of another kind)" if contents.others else "no file at all"
-    raise InputError("MS-D102", found, file=path, mend="name the folder that holds the DICOM series")
-
-
-def picked(series: Sequence[Series], path: Path, options: ReadOptions) -> list[Series]:
-    """Those that `options.series` names, all without it.
-
-    Raises:
-        ChoiceError: MS-D131 it names none of them.
-    """
-    wanted = options.series
-    if wanted is None:
-        return list(series)
-    exact = [s for s in series if s.selector == wanted]
-    named = exact or [s for s in series if wanted in (s.uid, str(s.number))]
-    if named:
-        return named
-    raise ChoiceError(
-        "MS-D131",
-        f"no volume is called {wanted!r}",
-        file=path,
-        mend=f"pick one of these, such as --series {series[0].selector}",
-        candidates=[describe(s) for s in series],
-    )
-
-
-def _refused_note(series: Series) -> Decision:
-    error = series.error
-    return Decision(
-        "MS-D217", f"beside it, series {series.selector} was refused: {error.code} {error.what}" if error else ""
-    )
 
 
 def label_files(contents: Contents) -> list[Path]:

@@ -18,9 +18,9 @@ import pydicom
 from medseg.errors import GeometryError, InputError
 from medseg.geometry import Grid, flip_ras_lps
 from medseg.labels import Label
+from medseg.readers.dicom.choose import read_images
 from medseg.readers.dicom.coded import code_of, palette_colour, parsing, table_of
 from medseg.readers.dicom.polygons import fill_polygons
-from medseg.readers.dicom.read import read_images
 from medseg.readers.dicom.series import quiet
 from medseg.readers.options import ReadOptions
 from medseg.readers.segments import wanted_values

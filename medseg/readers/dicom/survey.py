@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from medseg.errors import InputError, MemoryLimitError
 from medseg.geometry import Grid
-from medseg.readers.dicom.read import picked, read_label
+from medseg.readers.dicom.choose import picked
+from medseg.readers.dicom.read import read_label
 from medseg.readers.dicom.series import Series, scan
 from medseg.readers.finding import Finding
 from medseg.readers.options import ReadOptions
