@@ -48,7 +48,7 @@ class ReadOptions:
         if self.nonfinite != "refuse" and _fill(self.nonfinite) is None:
             raise UsageError(
                 "MS-U111",
-                f"{self.nonfinite!r} says not what to do with NaN voxels",
+                f"{self.nonfinite!r} is no rule for NaN and infinite voxels",
                 mend="use --nonfinite refuse, or --nonfinite fill:<number> such as fill:-1024",
             )
         if self.max_voxels < 1:
