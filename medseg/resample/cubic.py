@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medseg.resample.jit import in_slabs, kernel
+from medseg.jit import in_slabs, kernel
 from medseg.resample.mapping import Aligned, target_to_source
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from medseg.resample.jit import in_slabs
+from medseg.jit import in_slabs
 
 
 @pytest.mark.parametrize("n", [0, 1, 5, 64])
@@ -53,7 +53,7 @@ def test_works_where_no_cache_folder_can_be_written(tmp_path):
     blocked.write_text("in the way")
     code = """
 import numpy as np
-from medseg.resample.jit import kernel
+from medseg.jit import kernel
 
 @kernel
 def double(x):

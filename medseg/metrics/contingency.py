@@ -1,0 +1,170 @@
+"""One pass over two label maps: which values meet where, how often, and the box of each value.
+
+Everything that counts voxels (overlap, confusion, instance matching) is read out of this table, and surfaces are
+measured inside its boxes; neither looks at the whole volume again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from medseg.jit import kernel
+
+#: Tables of at most so many cells are counted as they are; values further apart are numbered anew first.
+_CELLS = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class Contingency:
+    """Voxel counts of two label maps on one grid.
+
+    Args:
+        pred_values: (P,) int64, the values in the prediction, ascending (0 too where it occurs).
+        ref_values: (R,) int64, those in the reference.
+        index: (N, 2) the pairs that occur, as indices into `pred_values` and `ref_values`, in lexical order.
+        count: (N,) int64, how many voxels each pair has.
+        pred_boxes: (P, 3, 2) int64, first and last-plus-one index of each value along each array axis.
+        ref_boxes: (R, 3, 2) of the reference's values.
+    """
+
+    pred_values: np.ndarray
+    ref_values: np.ndarray
+    index: np.ndarray
+    count: np.ndarray
+    pred_boxes: np.ndarray
+    ref_boxes: np.ndarray
+
+    @cached_property
+    def dense(self) -> np.ndarray:
+        """(P, R) int64 voxel counts."""
+        table = np.zeros((len(self.pred_values), len(self.ref_values)), np.int64)
+        table[self.index[:, 0], self.index[:, 1]] = self.count
+        return table
+
+    @cached_property
+    def pred_sizes(self) -> np.ndarray:
+        """(P,) int64 voxels of each value of the prediction."""
+        return np.bincount(self.index[:, 0], self.count, len(self.pred_values)).astype(np.int64)
+
+    @cached_property
+    def ref_sizes(self) -> np.ndarray:
+        """(R,) int64 voxels of each value of the reference."""
+        return np.bincount(self.index[:, 1], self.count, len(self.ref_values)).astype(np.int64)
+
+
+def contingency(pred: np.ndarray, ref: np.ndarray) -> Contingency:
+    """Count how two label maps meet.
+
+    Args:
+        pred: (I, J, K) of any integer dtype or bool, C or Fortran order.
+        ref: the same shape; the dtype may differ.
+
+    Raises:
+        ValueError: the shapes differ.
+        TypeError: one of them does not hold integers.
+    """
+    if pred.shape != ref.shape or pred.ndim != 3:
+        msg = f"two label maps of one shape (I, J, K) are compared, got pred {pred.shape} and ref {ref.shape}"
+        raise ValueError(msg)
+    for name, array in (("pred", pred), ("ref", ref)):
+        if array.dtype.kind not in "iub":
+            msg = f"labels are integers, got {name} of type {array.dtype}"
+            raise TypeError(msg)
+    if not pred.size:
+        none, boxes = np.empty(0, np.int64), np.empty((0, 3, 2), np.int64)
+        return Contingency(none, none, np.empty((0, 2), np.int64), none, boxes, boxes)
+    turned = pred.flags.f_contiguous and not pred.flags.c_contiguous
+    if turned:  # NIfTI's order: walk both along the axis that lies in one piece
+        pred, ref = pred.T, ref.T
+    pred, ref = np.ascontiguousarray(pred), np.ascontiguousarray(ref)
+    p_values, r_values = _span(pred), _span(ref)
+    p_low, r_low = p_values[0], r_values[0]
+    if len(p_values) * len(r_values) > _CELLS:
+        (pred, p_values), (ref, r_values) = _compact(pred), _compact(ref)
+        p_low = r_low = 0
+    p_boxes, r_boxes = _no_boxes(len(p_values)), _no_boxes(len(r_values))
+    if len(p_values) * len(r_values) > _CELLS:
+        index, count = _sort(pred, ref, p_boxes, r_boxes)
+    else:
+        table = np.zeros((len(p_values), len(r_values)), np.int64)
+        _count(pred, ref, p_low, r_low, table, p_boxes, r_boxes)
+        index = np.argwhere(table)
+        count = table[index[:, 0], index[:, 1]]
+    p_there, r_there = np.unique(index[:, 0]), np.unique(index[:, 1])
+    p_boxes, r_boxes = p_boxes[p_there], r_boxes[r_there]
+    index = np.stack([np.searchsorted(p_there, index[:, 0]), np.searchsorted(r_there, index[:, 1])], 1)
+    if turned:
+        p_boxes, r_boxes = p_boxes[:, ::-1], r_boxes[:, ::-1]
+    return Contingency(
+        np.asarray(p_values)[p_there].astype(np.int64),
+        np.asarray(r_values)[r_there].astype(np.int64),
+        index,
+        count,
+        p_boxes,
+        r_boxes,
+    )
+
+
+def _span(array: np.ndarray) -> range:
+    """All values between the array's smallest and largest; of one byte simply all."""
+    if array.itemsize == 1:
+        low, high = (-128, 127) if array.dtype == np.int8 else (0, 255)
+    else:
+        low, high = int(array.min()), int(array.max())
+    if high > np.iinfo(np.int64).max:
+        msg = f"a label of {high} is more than 64-bit integers hold"
+        raise ValueError(msg)
+    return range(low, high + 1)
+
+
+def _compact(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers 0, 1, ... instead of values far apart, and the values they stand for."""
+    found, inverse = np.unique(array, return_inverse=True)
+    return inverse.reshape(array.shape).astype(np.int32), found.astype(np.int64)
+
+
+def _no_boxes(n: int) -> np.ndarray:
+    """(n, 3, 2) boxes that any voxel makes larger."""
+    boxes = np.empty((n, 3, 2), np.int64)
+    boxes[..., 0], boxes[..., 1] = np.iinfo(np.int64).max, 0
+    return boxes
+
+
+@kernel
+def _count(pred, ref, pred_low, ref_low, table, pred_boxes, ref_boxes):
+    """Runs of one pair of values along the last axis are counted at once."""
+    for i in range(pred.shape[0]):
+        for j in range(pred.shape[1]):
+            p_row, r_row = pred[i, j], ref[i, j]
+            k = 0
+            while k < len(p_row):
+                start, p, r = k, p_row[k], r_row[k]
+                k += 1
+                while k < len(p_row) and p_row[k] == p and r_row[k] == r:
+                    k += 1
+                a, b = np.int64(p) - pred_low, np.int64(r) - ref_low
+                table[a, b] += k - start
+                _enclose(pred_boxes[a], i, j, start, k)
+                _enclose(ref_boxes[b], i, j, start, k)
+
+
+@kernel
+def _enclose(box, i, j, start, stop):
+    box[0, 0], box[0, 1] = min(box[0, 0], i), max(box[0, 1], i + 1)
+    box[1, 0], box[1, 1] = min(box[1, 0], j), max(box[1, 1], j + 1)
+    box[2, 0], box[2, 1] = min(box[2, 0], start), max(box[2, 1], stop)
+
+
+def _sort(
+    pred: np.ndarray, ref: np.ndarray, pred_boxes: np.ndarray, ref_boxes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`index` and `count` of numbers where a table of all pairs would be too large; fills the boxes."""
+    n_pred, n_ref = len(pred_boxes), len(ref_boxes)
+    keys, count = np.unique(pred.astype(np.int64) * n_ref + ref, return_counts=True)
+    blank = np.zeros(pred.shape, np.uint8)
+    _count(pred, blank, 0, 0, np.zeros((n_pred, 1), np.int64), pred_boxes, _no_boxes(1))
+    _count(blank, ref, 0, 0, np.zeros((1, n_ref), np.int64), _no_boxes(1), ref_boxes)
+    return np.stack(np.divmod(keys, n_ref), 1), count.astype(np.int64)
