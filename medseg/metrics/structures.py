@@ -30,7 +30,9 @@ def structures(labels: Labels | None, found: Iterable[np.ndarray]) -> dict[Hasha
         labels = sorted({int(v) for values in found for v in values if v > 0})
     if not isinstance(labels, Mapping):
         return {int(value): (int(value),) for value in labels}
-    named = {name: (value,) if isinstance(value, int) else tuple(map(int, value)) for name, value in labels.items()}
+    named: dict[Hashable, tuple[int, ...]] = {
+        name: (value,) if isinstance(value, int) else tuple(map(int, value)) for name, value in labels.items()
+    }
     empty = [name for name, values in named.items() if not values]
     if empty:
         msg = f"a structure is the union of one or more label values, got none for {', '.join(map(str, empty))}"
