@@ -118,3 +118,13 @@ def safe_name(text: str) -> str:
 def collision_key(name: str) -> str:
     """Two names with one key are one file on some system (upper and lower case, composed letters)."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def without_label_word(stem_: str) -> str:
+    """The case that a label map's stem names: 'a' of 'a_seg' and 'label_a', the stem itself when no such word is there."""
+    parts = re.split(f"([{re.escape(_SEPARATORS)}])", stem_)
+    if len(parts) > 2 and parts[-1].casefold() in _LABEL_WORDS:
+        return "".join(parts[:-2])
+    if len(parts) > 2 and parts[0].casefold() in _LABEL_WORDS:
+        return "".join(parts[2:])
+    return stem_

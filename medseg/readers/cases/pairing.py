@@ -53,12 +53,13 @@ def load_label(case: Case, image: Volume) -> Volume:
             file=case.images[0] if case.images else None,
             mend="put it beside the image as <image>_seg, into labelsTr, or into the label column of a list",
         )
-    label = _read(case.label, image, replace(case.options, series=None, nonfinite="refuse"))
+    label = read_label(case.label, image, replace(case.options, series=None, nonfinite="refuse"))
     label = replace(label, array=whole_numbers(label.array, case.label))
     return on_grid_of(image.grid, label, case.label)
 
 
-def _read(path: Path, image: Volume, options: ReadOptions) -> Volume:
+def read_label(path: Path, image: Volume | None, options: ReadOptions) -> Volume:
+    """A label map of any format as its file holds it; an RTSTRUCT on the grid of `image`."""
     if path.is_file() and sniff(path) == "dicom":
         header = read_header(path)
         if header is not None and kind_of(header) == "dicom-rtstruct":
