@@ -115,13 +115,13 @@ def aggregate(
     finite = values[np.isfinite(values)]
     kept = penalised(rows, diagonals_mm)
     subjects = [row.subject for row in rows]
-    low, high = bootstrap_interval(kept, groups=subjects, level=level, draws=draws, seed=seed)
+    interval = bootstrap_interval(kept, groups=subjects, level=level, draws=draws, seed=seed)
     q1, median, q3 = (_quantile(values, q) for q in (0.25, 0.5, 0.75))
     sign = direction(rows[0].metric)
     worst = int(np.argmin(values * sign)) if sign else int(np.argmax(np.abs(values)))
     return Aggregate(
         rows[0].definition, len(values), len(finite), median, q1, q3, float(finite.mean()) if finite.size else math.nan,
-        float(kept.mean()), float(low), float(high), rows[worst].case,
+        interval.estimate, interval.low, interval.high, rows[worst].case,
     )  # fmt: skip
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,9 +17,10 @@ from medseg.workflows.measure import COLUMNS, MARKS, Measurement, measure
 from medseg.workflows.segment import segment
 from medseg.writers.atomic import sha256, write_bytes, write_json, write_text
 from medseg.writers.nifti import write_nifti
+from medseg.writers.tables import csv_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from medseg.bundle.load import Bundle
@@ -212,12 +211,3 @@ def picture(result: CaseResult, table: LabelTable) -> bytes:
     legend = [f"{m.structure}  {m.volume_ml:.2f} mL" for m in result.measurements[: len(table)]]
     warning = WARNINGS.get(result.mark, "")
     return preview_png(result.image, result.segmentation, table, title=result.name, warning=warning, legend=legend)
-
-
-def csv_text(columns: Iterable[str], rows: Iterable[Mapping[str, object]]) -> str:
-    """Rows as CSV, in the columns' order."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -15,12 +15,12 @@ import numpy as np
 from medseg.errors import MissingExtraError, OutputError
 from medseg.readers.open import read
 from medseg.volume import Volume
-from medseg.workflows.case_run import csv_text
 from medseg.workflows.layout import RECORD
 from medseg.workflows.predict import predict
 from medseg.workflows.record import read_record
 from medseg.writers.atomic import write_text
 from medseg.writers.nifti import write_nifti
+from medseg.writers.tables import csv_text
 
 if TYPE_CHECKING:
     from os import PathLike

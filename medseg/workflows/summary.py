@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from medseg.workflows import record as records
-from medseg.workflows.case_run import csv_text
 from medseg.workflows.layout import FAILURES, RECORD, SUMMARY
 from medseg.workflows.measure import COLUMNS
 from medseg.workflows.outcome import Failure
 from medseg.writers.atomic import write_json, write_text
+from medseg.writers.tables import csv_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

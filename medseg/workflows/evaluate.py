@@ -1,0 +1,275 @@
+"""`medseg evaluate`: predictions against references, to a case table, aggregates and a report.
+
+    pairs      which prediction belongs to which reference; what is missing counts as a failure
+    place      both label maps read, the prediction on the reference's grid, or refused with the distance in mm
+    naming     their values in common numbers
+    score      one case -> rows of the case table
+    together   all cases -> aggregates, comparison, groups, sessions
+    files      cases.csv, summary.json, report.html and the rest
+
+One bad case never stops the others: it stands in failures.csv and in the report.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import medseg
+from medseg.errors import MedsegError
+from medseg.metrics.table import Aggregate, Row, summarise
+from medseg.readers.options import ReadOptions
+from medseg.workflows.evaluation.files import (
+    COMPARE,
+    GROUPS,
+    LONGITUDINAL,
+    REPORT,
+    require_room,
+    write_summary,
+    write_tables,
+)
+from medseg.workflows.evaluation.naming import Structure, structures_of
+from medseg.workflows.evaluation.pairs import Pair, Pairs, Person, groups, pair_up, people
+from medseg.workflows.evaluation.place import load_pair
+from medseg.workflows.evaluation.protocol import Protocol, load_protocol
+from medseg.workflows.evaluation.score import CaseScore, filled, score_case
+from medseg.workflows.evaluation.together import compared, grouped, sessions
+from medseg.workflows.evaluation.worst import pictures
+from medseg.workflows.lock import output_lock
+from medseg.workflows.outcome import Failure
+from medseg.writers.atomic import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from os import PathLike
+
+    #: Hears (cases done, cases in all, name of the case).
+    Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured.
+
+    Args:
+        rows: the case table.
+        summary: structure -> metric -> aggregate over the cases.
+        pairs: which prediction was compared with which reference.
+        failures: cases that could not be scored.
+        protocol: how it was judged.
+        notes: what readers decided and values that belong to no structure, by case.
+        diagonals_mm: case -> diagonal of its image; it replaces an infinite distance in penalised means.
+        comparison: rows of compare.csv.
+        groups: rows of groups.csv.
+        sessions: rows of longitudinal.csv.
+    """
+
+    rows: tuple[Row, ...]
+    summary: Mapping[str, Mapping[str, Aggregate]]
+    pairs: Pairs
+    failures: tuple[Failure, ...]
+    protocol: Protocol
+    notes: tuple[str, ...] = ()
+    diagonals_mm: Mapping[str, float] | None = None
+    comparison: tuple[Mapping[str, Any], ...] = ()
+    groups: tuple[Mapping[str, Any], ...] = ()
+    sessions: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 all cases scored, 6 some not, 3 none."""
+        if not self.failures:
+            return 0
+        return 6 if len(self.failures) < len(self.pairs.pairs) else 3
+
+    def to_json(self) -> dict[str, Any]:
+        """What summary.json holds."""
+        return {
+            "schema": "medseg-evaluation/1",
+            "notice": "research use only; not a medical device",
+            "medseg": medseg.__version__,
+            "protocol": self.protocol.to_json(),
+            "cases": len(self.pairs.pairs),
+            "scored": len(self.pairs.pairs) - len(self.failures),
+            "missing": list(self.pairs.missing),
+            "extra": list(self.pairs.extra),
+            "failed": [failure.case for failure in self.failures],
+            "structures": {name: dict(metrics) for name, metrics in self.summary.items()},
+            "comparison": [dict(row) for row in self.comparison],
+            "groups": [dict(row) for row in self.groups],
+            "notes": list(self.notes),
+        }
+
+
+def evaluate(
+    pred: str | PathLike[str],
+    ref: str | PathLike[str],
+    out: str | PathLike[str] | None = None,
+    *,
+    protocol: str | Path | Protocol | None = None,
+    labels: Mapping[str, Any] | None = None,
+    cases: str | PathLike[str] | None = None,
+    group_by: str | None = None,
+    compare: str | PathLike[str] | None = None,
+    images: str | PathLike[str] | None = None,
+    resample: bool = False,
+    overwrite: bool = False,
+    options: ReadOptions | None = None,
+    announce: Callable[[Pairs], None] | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score predictions against references.
+
+    Args:
+        pred: a label map, a folder of them, an output folder of `medseg predict`, or a list.
+        ref: the same of the references; pairs are made by case name.
+        out: folder for cases.csv, summary.json, failures.csv and report.html; None writes nothing.
+        protocol: a shipped name, a YAML file, or a `Protocol`; None: 'default'.
+        labels: structures and their values, instead of the protocol's; see `naming.structures_of`.
+        cases: a CSV or JSON list with the columns case, subject, session and others; statistics then draw subjects.
+        group_by: one of its columns; every metric is reported for each group too.
+        compare: other predictions of the same references.
+        images: the scans, for the report's pictures; a `medseg predict` folder knows its own.
+        resample: put predictions that lie on another grid onto the reference's; recorded.
+        overwrite: replace an evaluation that stands in `out`.
+        options: the readers' options.
+        announce: hears the pairs before anything is scored.
+        progress: hears how far it is.
+
+    Raises:
+        InputError: MS-E101 no prediction has the name of a reference, MS-C120 no label maps.
+        UsageError: MS-U160 to MS-U164 labels, protocol, or list of cases.
+        OutputError: MS-E301 `out` is not empty, MS-O301 and MS-O302 it is in use or cannot be written.
+    """
+    rules = protocol if isinstance(protocol, Protocol) else load_protocol(protocol)
+    task = _Task(rules, labels if labels is not None else rules.structures, options or ReadOptions(), resample)
+    listed = None if cases is None else Path(cases)
+    pairs = pair_up(Path(pred), Path(ref))
+    others = None if compare is None else pair_up(Path(compare), Path(ref))
+    names = tuple(pair.name for pair in pairs.pairs)
+    of = people(listed, names)
+    group_of = None if group_by is None else groups(of, group_by, listed)
+    if announce is not None:
+        announce(pairs)
+    if out is None:
+        return _run(task, pairs, others, of, group_of, progress)[0]
+    target = Path(out)
+    require_room(target, overwrite=overwrite)
+    with output_lock(target):
+        found, structures = _run(task, pairs, others, of, group_of, progress)
+        _write(target, found, structures, task, Path(pred), Path(ref), None if images is None else Path(images))
+    return found
+
+
+@dataclass(frozen=True)
+class _Task:
+    protocol: Protocol
+    labels: Mapping[str, Any] | None
+    options: ReadOptions
+    resample: bool
+
+
+def _run(
+    task: _Task,
+    pairs: Pairs,
+    others: Pairs | None,
+    of: Mapping[str, Person],
+    group_of: Mapping[str, str] | None,
+    progress: Progress | None,
+) -> tuple[Evaluation, dict[str, list[Structure]]]:
+    total = len(pairs.pairs) + (len(others.pairs) if others else 0)
+    hear = progress or (lambda *_: None)
+    scores, failures, structures = _score_all(task, pairs, of, lambda n, name: hear(n, total, name))
+    rows, diagonals = filled(scores), {score.name: score.diagonal_mm for score in scores}
+    rules = task.protocol
+    statistics = {"level": rules.level, "draws": rules.draws, "seed": rules.seed}
+    notes = [f"{score.name}: {note}" for score in scores for note in score.notes]
+    comparison: list[dict[str, Any]] = []
+    if others is not None:
+        theirs, unscored, _ = _score_all(task, others, of, lambda n, name: hear(len(pairs.pairs) + n, total, name))
+        comparison = compared(rows, filled(theirs), rules)
+        notes += [f"{failure.case}: the other prediction was not scored ({failure.code})" for failure in unscored]
+    table = grouped(rows, group_of, diagonals, rules) if group_of is not None and rows else []
+    changes: list[dict[str, Any]] = []
+    if any(person.session for person in of.values()):
+        known = list({s.name: s for found in structures.values() for s in found}.values())
+        changes, said = sessions(pairs.pairs, of, known, rules, task.options)
+        notes += said
+    found = Evaluation(
+        tuple(rows), summarise(rows, diagonals, **statistics), pairs, tuple(failures), rules, tuple(notes), diagonals,
+        tuple(comparison), tuple(table), tuple(changes),
+    )  # fmt: skip
+    return found, structures
+
+
+def _score_all(
+    task: _Task, pairs: Pairs, of: Mapping[str, Person], hear: Callable[[int, str], None]
+) -> tuple[list[CaseScore], list[Failure], dict[str, list[Structure]]]:
+    scores, failures, structures = [], [], {}
+    for n, pair in enumerate(pairs.pairs):
+        hear(n, pair.name)
+        try:
+            pred, ref = load_pair(pair, task.options, resample=task.resample)
+            structures[pair.name] = _structures(pred, ref, task)
+            scores.append(score_case(pair.name, of[pair.name].subject, pred, ref, structures[pair.name], task.protocol))
+        except (MedsegError, OSError, MemoryError) as error:
+            if isinstance(error, MedsegError) and error.exit_code == 2:
+                raise  # the command line is wrong, not this case
+            failures.append(Failure.of(pair.name, error, _file(pair)))
+    hear(len(pairs.pairs), "")
+    return scores, failures, structures
+
+
+def _structures(pred: medseg.Volume | None, ref: medseg.Volume, task: _Task) -> list[Structure]:
+    arrays = [v.array for v in (pred, ref) if v is not None]
+    values = sorted({int(v) for array in arrays for v in np.unique(array) if v > 0})
+    # A case without prediction has the structures of its reference; nothing else could name them.
+    names = ref.labels if pred is None else pred.labels
+    return structures_of(names, ref.labels, values, task.labels)
+
+
+def _file(pair: Pair) -> Path:
+    return (pair.pred or pair.ref).files[0]
+
+
+def _write(
+    out: Path,
+    found: Evaluation,
+    structures: Mapping[str, Sequence[Structure]],
+    task: _Task,
+    pred: Path,
+    ref: Path,
+    images: Path | None,
+) -> None:
+    from medseg.reports.evaluation import EvaluationReport, evaluation_html
+
+    write_tables(
+        out, found.rows, found.failures,
+        {COMPARE: found.comparison, GROUPS: found.groups, LONGITUDINAL: found.sessions},
+    )  # fmt: skip
+    write_summary(out, found.to_json())
+    rules = found.protocol
+    facts = {
+        "Predictions": pred.resolve().name,
+        "References": ref.resolve().name,
+        "Cases": f"{len(found.pairs.pairs) - len(found.failures)} scored of {len(found.pairs.pairs)}",
+        "Surfaces": f"definition {rules.definition!r}",
+        "Protocol": rules.name,
+        "Intervals": f"{100 * rules.level:g} % percentile bootstrap, {rules.draws:,} draws of subjects, seed {rules.seed}",
+        "medseg": medseg.__version__,
+    }
+    report = EvaluationReport(
+        title=f"Evaluation of {pred.resolve().name}",
+        rows=found.rows, summary=found.summary, headline=rules.headline, facts=facts,
+        missing=found.pairs.missing, extra=found.pairs.extra,
+        failures=[(f.case, f.code, f"{f.what} -> {f.mend}") for f in found.failures],
+        notes=found.notes, comparison=found.comparison, groups=found.groups,
+        pictures=pictures(
+            found.rows, found.pairs.pairs, structures, rules.headline, task.options,
+            resample=task.resample, images=images,
+        ),
+    )  # fmt: skip
+    write_text(out / REPORT, evaluation_html(report))

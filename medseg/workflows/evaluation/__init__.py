@@ -1,0 +1,1 @@
+"""The steps of `medseg evaluate`: pair, name, score, tabulate, write."""

@@ -1,0 +1,158 @@
+"""Which prediction belongs to which reference, and whose scan it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from medseg.errors import InputError, UsageError
+from medseg.readers.cases.label_maps import LabelMap, as_one_case, find_label_maps
+from medseg.readers.cases.names import collision_key
+from medseg.readers.cases.table import table_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One case.
+
+    Args:
+        name: of the reference.
+        pred: None where the reference has no prediction.
+        ref: the reference.
+    """
+
+    name: str
+    pred: LabelMap | None
+    ref: LabelMap
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All cases.
+
+    Args:
+        pairs: one a reference, by name.
+        extra: names of predictions without a reference.
+    """
+
+    pairs: tuple[Pair, ...]
+    extra: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of references without a prediction."""
+        return tuple(pair.name for pair in self.pairs if pair.pred is None)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whose scan a case is.
+
+    Args:
+        subject: resampled as a whole; the case itself where no list says otherwise.
+        session: order of the subject's scans, '' without a list.
+        columns: everything else that the list says of the case.
+    """
+
+    subject: str
+    session: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+def pair_up(pred: Path, ref: Path) -> Pairs:
+    """Pair predictions with references by case name; two single files are a pair whatever they are called.
+
+    Raises:
+        InputError: MS-E101 no name is in both, MS-C102 and MS-C120 from looking for label maps.
+    """
+    references = find_label_maps(ref)
+    if ref.is_file() and len(references) == 1:
+        whole = as_one_case(pred)
+        found = [whole] if whole is not None else find_label_maps(pred)
+        if len(found) == 1:
+            return Pairs((Pair(references[0].name, found[0], references[0]),))
+    else:
+        whole = as_one_case(ref) if pred.is_file() else None
+        if whole is not None:
+            references = [whole]
+        found = find_label_maps(pred)
+        if pred.is_file() and len(found) == len(references) == 1:
+            return Pairs((Pair(references[0].name, found[0], references[0]),))
+    by_key = {collision_key(item.name): item for item in found}
+    pairs = tuple(Pair(item.name, by_key.get(collision_key(item.name)), item) for item in references)
+    known = {collision_key(item.name) for item in references}
+    extra = tuple(item.name for item in found if collision_key(item.name) not in known)
+    if all(pair.pred is None for pair in pairs):
+        raise InputError(
+            "MS-E101",
+            f"no prediction has the name of a reference: predictions are called {_some(i.name for i in found)}, "
+            f"references {_some(i.name for i in references)}",
+            file=pred,
+            mend="name both alike, or give CSV lists with the columns name and label",
+        )
+    return Pairs(pairs, extra)
+
+
+def people(path: Path | None, names: tuple[str, ...]) -> dict[str, Person]:
+    """Case -> whose scan it is, from a CSV or JSON list with the columns case (or name), subject, session and others.
+
+    Raises:
+        UsageError: MS-U163 the list has no column for cases, or cases of this evaluation are missing from it.
+    """
+    if path is None:
+        return {name: Person(name) for name in names}
+    rows = [{str(k).strip(): str(v).strip() for k, v in row.items() if v is not None} for row in table_rows(path)]
+    found: dict[str, Person] = {}
+    for row in rows:
+        keys = {key.casefold(): key for key in row}
+        case = row.get(keys.get("case", keys.get("name", "")), "")
+        if not case:
+            raise UsageError(
+                "MS-U163", "a row of this list names no case", file=path, mend="give it a column `case` and fill it"
+            )
+        used = [keys[k] for k in ("case", "name", "subject", "session") if k in keys]
+        found[collision_key(case)] = Person(
+            row.get(keys.get("subject", ""), "") or case,
+            row.get(keys.get("session", ""), ""),
+            {k: v for k, v in row.items() if k not in used},
+        )
+    absent = [name for name in names if collision_key(name) not in found]
+    if absent:
+        raise UsageError(
+            "MS-U163",
+            f"{len(absent)} of {len(names)} cases are not in this list, such as {_some(absent)}",
+            file=path,
+            mend="add a row for each, or leave out the list",
+        )
+    return {name: found[collision_key(name)] for name in names}
+
+
+def groups(of: Mapping[str, Person], column: str, path: Path | None) -> dict[str, str]:
+    """Case -> its group, by a column of the list of cases.
+
+    Raises:
+        UsageError: MS-U164 there is no list, or it has no such column.
+    """
+    if column == "subject":
+        return {name: person.subject for name, person in of.items()}
+    if path is None:
+        raise UsageError(
+            "MS-U164", "--group-by needs a list of cases", mend=f"add --cases LIST.csv with a column {column}"
+        )
+    known = sorted({key for person in of.values() for key in person.columns})
+    if column not in known:
+        raise UsageError(
+            "MS-U164", f"the list of cases has no column {column!r}", file=path, mend=f"name one of: {', '.join(known)}"
+        )
+    return {name: person.columns.get(column) or "(not given)" for name, person in of.items()}
+
+
+def _some(names) -> str:
+    names = list(names)
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -1,0 +1,145 @@
+"""One case: a prediction and its reference into rows of the case table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medseg.metrics.centreline import centreline_metrics
+from medseg.metrics.contingency import contingency
+from medseg.metrics.instance import instance_metrics
+from medseg.metrics.longitudinal import components
+from medseg.metrics.overlap import overlap
+from medseg.metrics.surface import surface_metrics
+from medseg.metrics.table import Row
+from medseg.workflows.evaluation.naming import Common, Structure, in_common
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from medseg.volume import Volume
+    from medseg.workflows.evaluation.protocol import Instances, Protocol
+
+MISSING = "pred_missing"
+
+
+@dataclass(frozen=True, eq=False)
+class CaseScore:
+    """The numbers of one case.
+
+    Args:
+        name: of the case.
+        subject: whose scan it is.
+        rows: of the case table.
+        diagonal_mm: of the reference's image; it stands in for an infinite distance.
+        notes: decisions that the readers recorded, values that belong to no structure.
+    """
+
+    name: str
+    subject: str
+    rows: tuple[Row, ...]
+    diagonal_mm: float
+    notes: tuple[str, ...] = field(default=())
+
+
+def score_case(
+    name: str,
+    subject: str,
+    pred: Volume | None,
+    ref: Volume,
+    structures: Sequence[Structure],
+    protocol: Protocol,
+) -> CaseScore:
+    """Score one case.
+
+    Args:
+        name: of the case.
+        subject: whose scan it is.
+        pred: the prediction on the reference's grid; None: there is none, which is scored as an empty one.
+        ref: the reference.
+        structures: what to score.
+        protocol: how.
+    """
+    array = np.zeros_like(ref.array) if pred is None else pred.array
+    common = in_common(array, ref.array, structures)
+    rows = []
+    for structure, metric, definition, value, status in measured(common, ref.spacing_mm, protocol):
+        rows.append(Row(name, subject, structure, metric, definition, value, MISSING if pred is None else status))
+    grid = ref.grid
+    ends = grid.to_world(np.array([[0, 0, 0], grid.shape]))
+    return CaseScore(name, subject, tuple(rows), float(np.linalg.norm(ends[1] - ends[0])), _notes(pred, ref, common))
+
+
+def measured(
+    common: Common, spacing_mm: Sequence[float], protocol: Protocol
+) -> Iterator[tuple[str, str, str, float, str]]:
+    """(structure, metric, definition, value, status) of every number that the protocol asks for."""
+    pred, ref, labels = common.pred, common.ref, common.labels
+    voxel_ml = float(np.prod(spacing_mm)) / 1000.0
+    overlaps = overlap(contingency(pred, ref), labels, voxel_ml=voxel_ml)
+    surfaces = surface_metrics(
+        pred, ref, spacing_mm=spacing_mm, labels=labels, definition=protocol.definition,
+        percentiles=protocol.percentiles, tolerances_mm=protocol.tolerances_mm,
+    )  # fmt: skip
+    tubes = {n: labels[n] for n in protocol.centreline if n in labels}
+    centrelines = centreline_metrics(pred, ref, labels=tubes) if tubes else {}
+    for name in labels:
+        scored, surface = overlaps[name], surfaces[name]
+        for metric, value in scored.rows():
+            yield name, metric, "", value, scored.status
+        for metric, value in surface.rows():
+            yield name, metric, surface.definition, value, surface.status
+        if name in centrelines:
+            for metric, value in centrelines[name].rows():
+                yield name, metric, "skeleton", value, centrelines[name].status
+        if protocol.instances is not None and name in (protocol.instances.structures or labels):
+            yield from _instances(name, common, spacing_mm, protocol.instances)
+
+
+def _instances(
+    name: str, common: Common, spacing_mm: Sequence[float], rule: Instances
+) -> Iterator[tuple[str, str, str, float, str]]:
+    smallest = int(np.ceil(rule.minimum_mm3 / float(np.prod(spacing_mm)) - 1e-9))
+    masks = [np.isin(array, common.labels[name]) for array in (common.pred, common.ref)]
+    pred, ref = (components(mask, rule.connectivity, smallest) for mask in masks)
+    found = instance_metrics(pred, ref, spacing_mm=spacing_mm, iou=rule.iou, buckets_mm3=rule.buckets())
+    for metric, value in found.rows():
+        yield name, metric, f"{rule.connectivity}-connected", value, found.status
+
+
+def _notes(pred: Volume | None, ref: Volume, common: Common) -> tuple[str, ...]:
+    out = []
+    for which, volume in (("prediction", pred), ("reference", ref)):
+        if volume is not None:
+            out += [f"{which}: {d.code} {d.message}" for d in volume.source.decisions if d.code.startswith("MS-G")]
+    words = {"pred": "prediction", "ref": "reference"}
+    out += [f"{words[m]}: value {v} belongs to no structure ({n} voxels)" for m, v, n in common.unknown]
+    return tuple(out)
+
+
+def filled(scores: Sequence[CaseScore]) -> list[Row]:
+    """All rows; a case whose maps never mention a structure that others have agrees on it: both are empty.
+
+    That is how structures come to be where nothing names them: from the values of all cases together.
+    """
+    shape: dict[tuple[str, str], Row] = {}
+    for score in scores:
+        for row in score.rows:
+            shape.setdefault((row.structure, row.metric), row)
+    out = []
+    for score in scores:
+        known = {row.structure for row in score.rows}
+        out += score.rows
+        for (structure, metric), row in shape.items():
+            if structure not in known:
+                out.append(
+                    Row(score.name, score.subject, structure, metric, row.definition, agreed(metric), "both_empty")
+                )
+    return out
+
+
+def agreed(metric: str) -> float:
+    """The value of a metric where both maps are empty: overlap 1, distances, volumes and counts 0."""
+    return 0.0 if metric.startswith(("hd", "assd", "masd", "volume_", "n_", "matched")) else 1.0
