@@ -201,8 +201,13 @@ def _table_of(named: Mapping[str, Any]) -> LabelTable | None:
         elif isinstance(value, str) and key.isdigit():
             rows.append({"value": int(key), "name": value})
         elif isinstance(value, list) and value and all(isinstance(v, int) for v in value):  # an nnU-Net region
-            rows.append({"value": value[-1], "name": key, "region": value})
+            rows.append({"value": max(value), "name": key, "region": value})
     rows = [row for row in rows if row["value"] > 0 and str(row["name"]).casefold() != "ignore"]
+    taken: set[int] = set()
+    for row in sorted(rows, key=lambda row: len(row.get("region", ()))):  # a region within another has its value
+        while row["value"] in taken:
+            row["value"] += 1
+        taken.add(row["value"])
     try:
         return LabelTable.from_json(rows) if rows else None
     except ValueError:
