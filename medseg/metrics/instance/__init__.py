@@ -22,7 +22,7 @@ from medseg.metrics.instance.matching import MatchCounts, Matching, match_greedy
 from medseg.metrics.instance.metrics import InstanceMetrics, instance_metrics, pooled_rows
 from medseg.metrics.instance.overlaps import Overlaps, box_overlaps, instance_overlaps
 from medseg.metrics.instance.panoptic import PanopticQuality, panoptic_quality
-from medseg.metrics.instance.per_instance import Instance, pair_distances, per_instance
+from medseg.metrics.instance.per_instance import Instance, pair_hd95, per_instance
 
 __all__ = [
     "COCO_IOU",
@@ -49,7 +49,7 @@ __all__ = [
     "match_greedy",
     "match_optimal",
     "mean_average_precision",
-    "pair_distances",
+    "pair_hd95",
     "panoptic_quality",
     "per_instance",
     "pooled_rows",

@@ -22,13 +22,13 @@ from medseg.metrics.instance.froc import RATES, Hits, centre_hits, froc_curve, i
 from medseg.metrics.instance.matching import MatchCounts, Matching, match_optimal
 from medseg.metrics.instance.overlaps import Overlaps, instance_overlaps
 from medseg.metrics.instance.panoptic import IOU
-from medseg.metrics.instance.per_instance import Instance, pair_distances, per_instance
+from medseg.metrics.instance.per_instance import Instance, pair_hd95, per_instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from medseg.metrics.instance.per_instance import Distances
     from medseg.metrics.structures import Status
+    from medseg.metrics.surface import Definition
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +37,7 @@ class InstanceMetrics:
 
     Args:
         overlaps: the instances, their sizes and the pairs that touch.
+        definition: of the surfaces whose HD95 was measured; None: it was not.
         panoptic: matched with IoU > 0.5.
         matchings: IoU threshold -> the optimal matching with IoU >= threshold.
         instances: a row an instance, matched at the first threshold.
@@ -46,6 +47,7 @@ class InstanceMetrics:
     """
 
     overlaps: Overlaps
+    definition: Definition | None
     panoptic: MatchCounts
     matchings: Mapping[float, Matching]
     instances: tuple[Instance, ...]
@@ -87,7 +89,7 @@ def instance_metrics(
     scores: Mapping[int, float] | None = None,
     iou: Sequence[float] = (0.5,),
     buckets_mm3: Mapping[str, tuple[float, float]] | None = None,
-    distances: Distances | None = None,
+    definition: Definition | None = "border",
 ) -> InstanceMetrics:
     """Measure two maps of instances, each a number of its own and 0 the background.
 
@@ -100,7 +102,7 @@ def instance_metrics(
         iou: thresholds of the optimal matching, each counting as reached (>=); the first one pairs the instances
             whose outlines are compared.
         buckets_mm3: name -> (from, below) in mm3, to count sizes apart.
-        distances: measures the HD95 in mm of all pairs at once; None: not measured.
+        definition: of the surfaces of which the HD95 is measured, see `medseg.metrics.surface`; None: not measured.
 
     Raises:
         ValueError: shapes differ, negative numbers, scores missing, no threshold, or thresholds outside [0, 1].
@@ -113,10 +115,11 @@ def instance_metrics(
     overlaps, voxel_mm3 = instance_overlaps(contingency(pred, ref)), float(spacing.prod())
     matchings = {float(t): match_optimal(overlaps, t, strict=False) for t in iou}
     first = next(iter(matchings.values()))
-    hd95 = None if distances is None else pair_distances(pred, ref, first, distances)
+    hd95 = definition and pair_hd95(pred, ref, first, spacing_mm=spacing_mm, definition=definition)
     scored = None if scores is None else scored_case(overlaps, scores)
     return InstanceMetrics(
         overlaps,
+        definition,
         match_optimal(overlaps, IOU, strict=True).counts,
         matchings,
         per_instance(first, voxel_mm3=voxel_mm3, hd95_mm=hd95),

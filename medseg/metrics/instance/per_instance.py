@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medseg.jit import kernel
+from medseg.metrics.surface import surface_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from medseg.metrics.instance.matching import Matching
     from medseg.metrics.structures import Status
-
-    #: (prediction, reference, numbers) -> HD95 in mm of each number that both maps hold.
-    Distances = Callable[[np.ndarray, np.ndarray, list[int]], Mapping[int, float]]
+    from medseg.metrics.surface import Definition
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def per_instance(
     Args:
         matching: of one case.
         voxel_mm3: volume of one voxel, mm3.
-        hd95_mm: number in the reference -> HD95 of each matched pair, as `pair_distances` gives it.
+        hd95_mm: number in the reference -> HD95 of each matched pair, as `pair_hd95` gives it.
     """
     o = matching.overlaps
     absent = None if hd95_mm is None else math.inf
@@ -72,24 +71,29 @@ def per_instance(
     return tuple(rows)
 
 
-def pair_distances(pred: np.ndarray, ref: np.ndarray, matching: Matching, distances: Distances) -> dict[int, float]:
+def pair_hd95(
+    pred: np.ndarray, ref: np.ndarray, matching: Matching, *, spacing_mm: Sequence[float], definition: Definition
+) -> dict[int, float]:
     """HD95 of every matched pair: the prediction takes the reference's numbers, so that one call measures them all.
 
     Args:
         pred: (I, J, K) integers.
         ref: likewise.
         matching: of these two.
-        distances: measures numbers that two maps share.
+        spacing_mm: along the array axes.
+        definition: of the surface, see `medseg.metrics.surface`.
 
     Returns:
         Number in the reference -> mm.
     """
-    if not len(matching.pairs):
+    preds, refs = matching.overlaps.pred_ids[matching.preds], matching.overlaps.ref_ids[matching.refs]
+    if not len(refs):
         return {}
-    o, numbers = matching.overlaps, sorted(matching.overlaps.ref_ids[matching.refs].tolist())
-    renamed = renumbered(pred, o.pred_ids[matching.preds], o.ref_ids[matching.refs])
-    measured = distances(renamed, ref, numbers)
-    return {n: float(measured[n]) for n in numbers}
+    renamed, numbers = renumbered(pred, preds, refs), refs.tolist()
+    measured = surface_metrics(
+        renamed, ref, spacing_mm=spacing_mm, labels=numbers, definition=definition, percentiles=(95,), tolerances_mm=()
+    )
+    return {number: measured[number].percentiles_mm[95] for number in numbers}
 
 
 def renumbered(labels: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ MAPS = npst.arrays(np.int16, (2, 2, 6), elements=st.sampled_from([0, 1, 2, 3, 9]
 
 def measured(pred, ref, **options):
     scores = {int(v): 1 / int(v) for v in np.unique(pred) if v}
-    return instance_metrics(pred, ref, spacing_mm=MM, **{"scores": scores, **options})
+    return instance_metrics(pred, ref, spacing_mm=MM, **{"scores": scores, "definition": None, **options})
 
 
 def test_rows_worked_by_hand():
@@ -43,11 +43,11 @@ def test_rows_worked_by_hand():
     })  # fmt: skip
 
 
-def test_outlines_are_measured_by_what_is_passed_in():
+def test_outlines_are_measured_in_mm():
     pred, ref = blocks((0, 4), (6, 9)), blocks((0, 4), (6, 10), (20, 22))
-    found = measured(pred, ref, distances=lambda p, r, numbers: {n: 2.0 * n for n in numbers})
-    assert dict(found.rows())["hd95_matched_mm@0.5iou"] == 3.0
-    assert [i.hd95_mm for i in found.instances] == [2.0, 4.0, math.inf]
+    found = measured(pred, ref, definition="border")
+    assert dict(found.rows())["hd95_matched_mm@0.5iou"] == pytest.approx((0 + 1.7) / 2)  # of 0, 0, 0 and 2 mm
+    assert [i.hd95_mm for i in found.instances] == pytest.approx([0, 1.7, math.inf])
 
 
 @pytest.mark.parametrize(("pred", "ref", "status", "score"), [
@@ -56,7 +56,7 @@ def test_outlines_are_measured_by_what_is_passed_in():
     (blocks(), blocks((0, 2)), "pred_empty", 0.0),
 ])  # fmt: skip
 def test_maps_without_instances(pred, ref, status, score):
-    found = measured(pred, ref, buckets_mm3={"all": (0, math.inf)}, distances=lambda *_: {})
+    found = measured(pred, ref, buckets_mm3={"all": (0, math.inf)}, definition="border")
     rows = dict(found.rows())
     assert found.status == status
     named = ("pq", "sq", "rq", "f1@0.5iou", "precision@0.5iou", "recall@0.5iou", "ap@0.5iou", "map@0.1:0.5iou")
@@ -123,7 +123,9 @@ def test_published_matching_of_a_spine(data, name):
     folder = data("instances_misc") / "panoptica_spine" / name
     pred, ref = (nib.load(folder / f"{side}.nii.gz") for side in ("pred", "ref"))
     found = instance_metrics(
-        *(np.asanyarray(image.dataobj).astype(np.int32) for image in (pred, ref)), spacing_mm=ref.header.get_zooms()
+        *(np.asanyarray(image.dataobj).astype(np.int32) for image in (pred, ref)),
+        spacing_mm=ref.header.get_zooms(),
+        definition=None,
     )
     counts = found.panoptic
     assert (counts.tp, counts.fp, counts.fn) == (expected["tp"], expected["fp"], expected["fn"])

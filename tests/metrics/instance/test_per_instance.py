@@ -3,21 +3,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from scipy.spatial.distance import cdist
 
 from medseg.metrics.contingency import contingency
-from medseg.metrics.instance import Instance, instance_overlaps, match_optimal, pair_distances, per_instance
+from medseg.metrics.instance import Instance, instance_overlaps, match_optimal, pair_hd95, per_instance
 from medseg.metrics.instance.per_instance import renumbered
+from medseg.metrics.surface import surface_metrics
 from tests.metrics.instance.oracles import blocks
 
 
 def matched(pred, ref):
     return match_optimal(instance_overlaps(contingency(pred, ref)), 0.5, strict=False)
-
-
-def centre_distances(pred, ref, numbers):
-    """Stands for a surface metric: the distance of the two centres of mass in voxels."""
-    return {n: float(cdist(*(np.argwhere(m == n).mean(0)[None] for m in (pred, ref)))[0, 0]) for n in numbers}
 
 
 def test_a_pair_a_miss_and_a_superfluous_one():
@@ -31,23 +26,22 @@ def test_a_pair_a_miss_and_a_superfluous_one():
     assert {row.hd95_mm for row in per_instance(matched(pred, ref), voxel_mm3=2.0)} == {None}
 
 
-def test_all_pairs_are_measured_in_one_call_under_the_references_numbers():
-    pred, ref = blocks((20, 22), (0, 4)), blocks((0, 6), (10, 12), (20, 22))
-    calls = []
-
-    def distances(*given):
-        calls.append(given)
-        return centre_distances(*given)
-
-    assert pair_distances(pred, ref, matched(pred, ref), distances) == {1: 1.0, 3: 0.0}
-    ((renamed, untouched, numbers),) = calls
-    assert numbers == [1, 3]
-    assert untouched is ref
-    np.testing.assert_array_equal(renamed, np.select([pred == 1, pred == 2], [3, 1]))
+@pytest.mark.parametrize("definition", ["border", "surfel", "pooled"])
+def test_pairs_have_the_distance_of_their_two_masks(definition):
+    rng = np.random.default_rng(0)
+    ref = np.kron(rng.integers(0, 6, (2, 3, 3)) * 50, np.ones((3, 3, 4), int))
+    pred = np.roll(np.select([ref == 50, ref == 150, ref == 250], [7, 3, 1]), 1, 2)
+    matching = match_optimal(instance_overlaps(contingency(pred, ref)), 0.1, strict=False)
+    found = pair_hd95(pred, ref, matching, spacing_mm=(2, 1, 0.5), definition=definition)
+    assert sorted(found) == [50, 150, 250]
+    for number, own in ((50, 7), (150, 3), (250, 1)):
+        alone = surface_metrics(pred == own, ref == number, spacing_mm=(2, 1, 0.5), labels=[1], definition=definition)
+        assert found[number] == pytest.approx(alone[1].percentiles_mm[95])
 
 
 def test_without_pairs_nothing_is_measured():
-    assert pair_distances(blocks(), blocks((0, 2)), matched(blocks(), blocks((0, 2))), centre_distances) == {}
+    ref = blocks((0, 2))
+    assert pair_hd95(blocks(), ref, matched(blocks(), ref), spacing_mm=(1, 1, 1), definition="border") == {}
 
 
 @given(
@@ -67,9 +61,3 @@ def test_numbers_that_are_not_named_vanish():
     out = renumbered(np.array([[[1, 2, 3, 0]]]), np.array([3]), np.array([9]))
     assert out.tolist() == [[[0, 0, 9, 0]]]
     assert not renumbered(np.ones((2, 2, 2), int), np.array([], int), np.array([], int)).any()
-
-
-def test_distances_must_name_every_pair():
-    pred = blocks((0, 4))
-    with pytest.raises(KeyError):
-        pair_distances(pred, pred, matched(pred, pred), lambda *_: {})
