@@ -117,5 +117,5 @@ def _signed_rank(difference: np.ndarray) -> float:
         return 1.0
     finite = np.abs(difference[np.isfinite(difference)])
     beyond = 2 * finite.max() if len(finite) else 1.0
-    _, p_value = wilcoxon(np.clip(difference, -beyond, beyond))
-    return float(p_value)
+    result = wilcoxon(np.clip(difference, -beyond, beyond))
+    return float(result.pvalue)  # pyright: ignore[reportAttributeAccessIssue]  (scipy makes the type at run time)
