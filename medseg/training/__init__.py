@@ -2,7 +2,8 @@
 
 from medseg.training.datalist import datalist
 from medseg.training.gradients import GradientGuard
+from medseg.training.metrics import ExactMetric
 from medseg.training.precision import MixedPrecisionInferer
 from medseg.training.schedule import BudgetedSchedule
 
-__all__ = ["BudgetedSchedule", "GradientGuard", "MixedPrecisionInferer", "datalist"]
+__all__ = ["BudgetedSchedule", "ExactMetric", "GradientGuard", "MixedPrecisionInferer", "datalist"]
