@@ -12,16 +12,17 @@ One bad case never stops the others: it stands in failures.csv and in the report
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import medseg
 from medseg.errors import MedsegError
-from medseg.metrics.table import Aggregate, Row, summarise
+from medseg.metrics.table import summarise
 from medseg.readers.options import ReadOptions
+from medseg.reports.evaluation import evaluation_html
+from medseg.workflows.evaluation.confidence import confidence
 from medseg.workflows.evaluation.files import (
     COMPARE,
     GROUPS,
@@ -33,11 +34,14 @@ from medseg.workflows.evaluation.files import (
 )
 from medseg.workflows.evaluation.naming import Structure, structures_of
 from medseg.workflows.evaluation.pairs import Pair, Pairs, Person, groups, pair_up, people
+from medseg.workflows.evaluation.pictures import pictures
 from medseg.workflows.evaluation.place import load_pair
 from medseg.workflows.evaluation.protocol import Protocol, load_protocol
-from medseg.workflows.evaluation.score import CaseScore, filled, score_case
-from medseg.workflows.evaluation.together import compared, grouped, sessions
-from medseg.workflows.evaluation.worst import pictures
+from medseg.workflows.evaluation.report import report
+from medseg.workflows.evaluation.result import Evaluation
+from medseg.workflows.evaluation.score import CaseScore, filled, score_case, with_confidence
+from medseg.workflows.evaluation.sessions import sessions
+from medseg.workflows.evaluation.together import certainty, compared, grouped
 from medseg.workflows.lock import output_lock
 from medseg.workflows.outcome import Failure
 from medseg.writers.atomic import write_text
@@ -46,62 +50,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
 
+    import medseg
+
     #: Hears (cases done, cases in all, name of the case).
     Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """What was measured.
-
-    Args:
-        rows: the case table.
-        summary: structure -> metric -> aggregate over the cases.
-        pairs: which prediction was compared with which reference.
-        failures: cases that could not be scored.
-        protocol: how it was judged.
-        notes: what readers decided and values that belong to no structure, by case.
-        diagonals_mm: case -> diagonal of its image; it replaces an infinite distance in penalised means.
-        comparison: rows of compare.csv.
-        groups: rows of groups.csv.
-        sessions: rows of longitudinal.csv.
-    """
-
-    rows: tuple[Row, ...]
-    summary: Mapping[str, Mapping[str, Aggregate]]
-    pairs: Pairs
-    failures: tuple[Failure, ...]
-    protocol: Protocol
-    notes: tuple[str, ...] = ()
-    diagonals_mm: Mapping[str, float] | None = None
-    comparison: tuple[Mapping[str, Any], ...] = ()
-    groups: tuple[Mapping[str, Any], ...] = ()
-    sessions: tuple[Mapping[str, Any], ...] = ()
-
-    @property
-    def exit_code(self) -> int:
-        """0 all cases scored, 6 some not, 3 none."""
-        if not self.failures:
-            return 0
-        return 6 if len(self.failures) < len(self.pairs.pairs) else 3
-
-    def to_json(self) -> dict[str, Any]:
-        """What summary.json holds."""
-        return {
-            "schema": "medseg-evaluation/1",
-            "notice": "research use only; not a medical device",
-            "medseg": medseg.__version__,
-            "protocol": self.protocol.to_json(),
-            "cases": len(self.pairs.pairs),
-            "scored": len(self.pairs.pairs) - len(self.failures),
-            "missing": list(self.pairs.missing),
-            "extra": list(self.pairs.extra),
-            "failed": [failure.case for failure in self.failures],
-            "structures": {name: dict(metrics) for name, metrics in self.summary.items()},
-            "comparison": [dict(row) for row in self.comparison],
-            "groups": [dict(row) for row in self.groups],
-            "notes": list(self.notes),
-        }
 
 
 def evaluate(
@@ -160,7 +112,17 @@ def evaluate(
     require_room(target, overwrite=overwrite)
     with output_lock(target):
         found, structures = _run(task, pairs, others, of, group_of, progress)
-        _write(target, found, structures, task, Path(pred), Path(ref), None if images is None else Path(images))
+        write_tables(
+            target,
+            found.rows,
+            found.failures,
+            {COMPARE: found.comparison, GROUPS: found.groups, LONGITUDINAL: found.sessions},
+        )
+        write_summary(target, found.to_json())
+        shown = pictures(
+            found, structures, task.options, resample=resample, images=None if images is None else Path(images)
+        )
+        write_text(target / REPORT, evaluation_html(report(found, Path(pred), Path(ref), shown)))
     return found
 
 
@@ -200,7 +162,7 @@ def _run(
         notes += said
     found = Evaluation(
         tuple(rows), summarise(rows, diagonals, **statistics), pairs, tuple(failures), rules, tuple(notes), diagonals,
-        tuple(comparison), tuple(table), tuple(changes),
+        tuple(comparison), tuple(table), tuple(changes), certainty(scores),
     )  # fmt: skip
     return found, structures
 
@@ -213,14 +175,33 @@ def _score_all(
         hear(n, pair.name)
         try:
             pred, ref = load_pair(pair, task.options, resample=task.resample)
-            structures[pair.name] = _structures(pred, ref, task)
-            scores.append(score_case(pair.name, of[pair.name].subject, pred, ref, structures[pair.name], task.protocol))
+            wanted = structures[pair.name] = _structures(pred, ref, task)
+            score = score_case(pair.name, of[pair.name].subject, pred, ref, wanted, task.protocol)
+            scores.append(_with_confidence(score, pair, pred, ref, wanted, task.options))
         except (MedsegError, OSError, MemoryError) as error:
             if isinstance(error, MedsegError) and error.exit_code == 2:
                 raise  # the command line is wrong, not this case
             failures.append(Failure.of(pair.name, error, _file(pair)))
     hear(len(pairs.pairs), "")
     return scores, failures, structures
+
+
+def _with_confidence(
+    score: CaseScore,
+    pair: Pair,
+    pred: medseg.Volume | None,
+    ref: medseg.Volume,
+    structures: Sequence[Structure],
+    options: ReadOptions,
+) -> CaseScore:
+    """The case with what lies beside its prediction scored; maps that cannot be used are noted, the case stands."""
+    if pair.pred is None or pred is None or any(s.pred != s.ref for s in structures):
+        return score
+    try:
+        found = confidence(pair.pred, pred.array, ref.array, ref.grid, options)
+    except MedsegError as error:
+        return replace(score, notes=(*score.notes, f"{error.code} {error.what} ({error.file})"))
+    return score if found is None else with_confidence(score, found)
 
 
 def _structures(pred: medseg.Volume | None, ref: medseg.Volume, task: _Task) -> list[Structure]:
@@ -233,43 +214,3 @@ def _structures(pred: medseg.Volume | None, ref: medseg.Volume, task: _Task) -> 
 
 def _file(pair: Pair) -> Path:
     return (pair.pred or pair.ref).files[0]
-
-
-def _write(
-    out: Path,
-    found: Evaluation,
-    structures: Mapping[str, Sequence[Structure]],
-    task: _Task,
-    pred: Path,
-    ref: Path,
-    images: Path | None,
-) -> None:
-    from medseg.reports.evaluation import EvaluationReport, evaluation_html
-
-    write_tables(
-        out, found.rows, found.failures,
-        {COMPARE: found.comparison, GROUPS: found.groups, LONGITUDINAL: found.sessions},
-    )  # fmt: skip
-    write_summary(out, found.to_json())
-    rules = found.protocol
-    facts = {
-        "Predictions": pred.resolve().name,
-        "References": ref.resolve().name,
-        "Cases": f"{len(found.pairs.pairs) - len(found.failures)} scored of {len(found.pairs.pairs)}",
-        "Surfaces": f"definition {rules.definition!r}",
-        "Protocol": rules.name,
-        "Intervals": f"{100 * rules.level:g} % percentile bootstrap, {rules.draws:,} draws of subjects, seed {rules.seed}",
-        "medseg": medseg.__version__,
-    }
-    report = EvaluationReport(
-        title=f"Evaluation of {pred.resolve().name}",
-        rows=found.rows, summary=found.summary, headline=rules.headline, facts=facts,
-        missing=found.pairs.missing, extra=found.pairs.extra,
-        failures=[(f.case, f.code, f"{f.what} -> {f.mend}") for f in found.failures],
-        notes=found.notes, comparison=found.comparison, groups=found.groups,
-        pictures=pictures(
-            found.rows, found.pairs.pairs, structures, rules.headline, task.options,
-            resample=task.resample, images=images,
-        ),
-    )  # fmt: skip
-    write_text(out / REPORT, evaluation_html(report))

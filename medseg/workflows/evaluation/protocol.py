@@ -10,16 +10,17 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import medseg
 from medseg.errors import UsageError
+from medseg.metrics.surface import Definition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PACKAGE = Path(medseg.__file__).parent
-DEFINITIONS = ("border", "surfel", "pooled")
+DEFINITIONS = get_args(Definition)
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Protocol:
     """
 
     name: str = "default"
-    definition: str = "border"
+    definition: Definition = "border"
     percentiles: tuple[float, ...] = (95.0,)
     tolerances_mm: tuple[float, ...] = (1.0, 2.0)
     structures: Mapping[str, Any] | None = None

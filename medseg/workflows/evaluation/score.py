@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,12 +14,14 @@ from medseg.metrics.longitudinal import components
 from medseg.metrics.overlap import overlap
 from medseg.metrics.surface import surface_metrics
 from medseg.metrics.table import Row
+from medseg.workflows.evaluation.confidence import ALL
 from medseg.workflows.evaluation.naming import Common, Structure, in_common
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from medseg.volume import Volume
+    from medseg.workflows.evaluation.confidence import Confidence
     from medseg.workflows.evaluation.protocol import Instances, Protocol
 
 MISSING = "pred_missing"
@@ -35,13 +37,15 @@ class CaseScore:
         rows: of the case table.
         diagonal_mm: of the reference's image; it stands in for an infinite distance.
         notes: decisions that the readers recorded, values that belong to no structure.
+        confidence: of the prediction's own maps of certainty, where it has any.
     """
 
     name: str
     subject: str
     rows: tuple[Row, ...]
     diagonal_mm: float
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    confidence: Confidence | None = None
 
 
 def score_case(
@@ -69,7 +73,14 @@ def score_case(
         rows.append(Row(name, subject, structure, metric, definition, value, MISSING if pred is None else status))
     grid = ref.grid
     ends = grid.to_world(np.array([[0, 0, 0], grid.shape]))
-    return CaseScore(name, subject, tuple(rows), float(np.linalg.norm(ends[1] - ends[0])), _notes(pred, ref, common))
+    diagonal_mm = float(np.linalg.norm(ends[1] - ends[0]))
+    return CaseScore(name, subject, tuple(rows), diagonal_mm, _notes(pred, ref, common))
+
+
+def with_confidence(score: CaseScore, found: Confidence) -> CaseScore:
+    """The case with the rows of its maps of certainty."""
+    rows = [Row(score.name, score.subject, ALL, *row, "ok") for row in found.rows]
+    return replace(score, rows=(*score.rows, *rows), confidence=found)
 
 
 def measured(
@@ -133,7 +144,7 @@ def filled(scores: Sequence[CaseScore]) -> list[Row]:
         known = {row.structure for row in score.rows}
         out += score.rows
         for (structure, metric), row in shape.items():
-            if structure not in known:
+            if structure not in known and structure != ALL:
                 out.append(
                     Row(score.name, score.subject, structure, metric, row.definition, agreed(metric), "both_empty")
                 )

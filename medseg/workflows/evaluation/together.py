@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medseg.errors import MedsegError
-from medseg.geometry import same_space
 from medseg.metrics.compare import holm, paired_comparison
 from medseg.metrics.group_gap import group_gap
-from medseg.metrics.longitudinal import change
+from medseg.metrics.selective import RiskCoverage, risk_coverage
 from medseg.metrics.table import by_metric, direction, penalised
-from medseg.workflows.evaluation.place import load_pair
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from medseg.metrics.calibration import Calibration
     from medseg.metrics.table import Row
-    from medseg.readers.options import ReadOptions
-    from medseg.workflows.evaluation.naming import Structure
-    from medseg.workflows.evaluation.pairs import Pair, Person
     from medseg.workflows.evaluation.protocol import Protocol
+    from medseg.workflows.evaluation.score import CaseScore
 
 
 def compared(rows: Sequence[Row], others: Sequence[Row], protocol: Protocol) -> list[dict[str, Any]]:
@@ -81,62 +76,37 @@ def grouped(
     return out
 
 
-def sessions(
-    pairs: Sequence[Pair],
-    of: Mapping[str, Person],
-    structures: Sequence[Structure],
-    protocol: Protocol,
-    options: ReadOptions,
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Rows of longitudinal.csv: volume and lesions of each subject from one session to the next, in both maps.
+@dataclass(frozen=True, eq=False)
+class Certainty:
+    """Certainty over all cases.
 
-    Lesions are matched where both scans lie on one grid; elsewhere only volumes are compared, and a note says so.
+    Args:
+        calibration: in the foreground of all cases, as if they were one volume.
+        curve: risk (1 - mean Dice) against the share of cases kept, the most doubtful handed over first.
     """
-    rule = protocol.instances
-    series: dict[str, list[Pair]] = defaultdict(list)
-    for pair in sorted(pairs, key=lambda pair: _in_order(of[pair.name].session)):
-        if pair.pred is not None:
-            series[of[pair.name].subject].append(pair)
-    out, notes = [], []
-    for subject, scans in series.items():
-        for earlier, later in pairwise(scans):
-            try:
-                volumes = [load_pair(pair, options) for pair in (earlier, later)]
-            except MedsegError as error:
-                notes.append(f"{earlier.name} to {later.name}: not compared ({error.code} {error.what})")
-                continue
-            together = same_space(volumes[0][1].grid, volumes[1][1].grid)
-            if not together:
-                notes.append(f"{earlier.name} and {later.name} lie on two grids: volumes compared, lesions not")
-            for index, side in enumerate(("pred", "ref")):
-                for structure in structures:
-                    values = getattr(structure, side)
-                    before, after = (np.isin(v[index].array, values) for v in volumes if v[index] is not None)
-                    voxel_ml = [v[1].grid.voxel_ml for v in volumes]
-                    if together:
-                        found = change(
-                            before, after, voxel_ml=voxel_ml[0], growth=protocol.growth,
-                            connectivity=rule.connectivity if rule else 26,
-                            minimum_mm3=rule.minimum_mm3 if rule else 0.0,
-                        )  # fmt: skip
-                        numbers = dict(found.rows())
-                    else:
-                        a, b = (float(m.sum()) * ml for m, ml in zip((before, after), voxel_ml, strict=True))
-                        numbers = {"volume_before_ml": a, "volume_after_ml": b, "volume_change_ml": b - a}
-                        numbers |= dict.fromkeys(_LESIONS, "")
-                    out.append({
-                        "subject": subject, "from": of[earlier.name].session, "to": of[later.name].session,
-                        "structure": structure.name, "map": {"pred": "prediction", "ref": "reference"}[side], **numbers,
-                    })  # fmt: skip
-    return out, notes
+
+    calibration: Calibration | None = None
+    curve: RiskCoverage | None = None
+
+    def to_json(self) -> dict[str, float]:
+        """The numbers."""
+        out = {} if self.calibration is None else {f"{m}_foreground": v for m, v in self.calibration.rows()}
+        if self.curve is not None:
+            out |= {"aurc": self.curve.aurc, "e_aurc": self.curve.e_aurc, "mean_risk": self.curve.mean_risk}
+        return out
 
 
-_LESIONS = ("n_new", "n_vanished", "n_growing", "n_shrinking", "n_stable")
-
-
-def _in_order(session: str) -> tuple[int, float, str]:
-    """Sessions 2 and 10 by number, 2024-05-01 and 'baseline' by name."""
-    try:
-        return 0, float(session), session
-    except ValueError:
-        return 1, 0.0, session
+def certainty(scores: Sequence[CaseScore]) -> Certainty:
+    """What the cases that came with maps of certainty say together; a curve needs two of them."""
+    known = [score for score in scores if score.confidence is not None]
+    calibrations = [c.calibration for s in known if (c := s.confidence) and c.calibration is not None]
+    doubts, risks = [], []
+    for score in known:
+        dice = [row.value for row in score.rows if row.metric == "dice"]
+        if score.confidence is not None and score.confidence.uncertainty is not None and dice:
+            doubts.append(score.confidence.uncertainty)
+            risks.append(1.0 - float(np.mean(dice)))
+    total = None
+    for found in calibrations:
+        total = found if total is None else total + found
+    return Certainty(total, risk_coverage(np.array(risks), np.array(doubts)) if len(doubts) > 1 else None)

@@ -25,15 +25,14 @@ if TYPE_CHECKING:
     from medseg.volume import Volume
     from medseg.workflows.evaluation.naming import Structure
     from medseg.workflows.evaluation.pairs import Pair
+    from medseg.workflows.evaluation.result import Evaluation
 
 _SHOWN = 6
 
 
 def pictures(
-    rows: Sequence[Row],
-    pairs: Sequence[Pair],
+    found: Evaluation,
     structures: Mapping[str, Sequence[Structure]],
-    headline: Sequence[str],
     options: ReadOptions,
     *,
     resample: bool,
@@ -42,18 +41,16 @@ def pictures(
     """Pictures of the worst cases of each structure, worst first.
 
     Args:
-        rows: the case table.
-        pairs: of the evaluation.
+        found: the evaluation; the first metric of its protocol's headline that has a better and a worse decides.
         structures: case -> its structures.
-        headline: the first of these metrics that the table has and that has a better and a worse decides.
         options: the readers' options.
         resample: as the evaluation was made.
         images: a folder with the scans; None: those that `medseg predict` recorded, where they still lie.
     """
     scans = {} if images is None else {collision_key(c.name): c.images[0] for c in find_cases(images) if c.images}
-    by_name = {pair.name: pair for pair in pairs}
+    by_name = {pair.name: pair for pair in found.pairs.pairs}
     out = []
-    for row in _worst(rows, headline):
+    for row in _worst(found.rows, found.protocol.headline):
         pair = by_name[row.case]
         try:
             pred, ref = load_pair(pair, options, resample=resample)
@@ -66,7 +63,7 @@ def pictures(
         path = scans.get(collision_key(pair.name)) or _recorded(pair)
         out.append(
             Picture(
-                row.case, row.structure, _caption(row, rows), common.pred, common.ref, ref.affine,
+                row.case, row.structure, _caption(row, found.rows), common.pred, common.ref, ref.affine,
                 common.labels[row.structure], None if path is None else _image(path, ref, options),
             )
         )  # fmt: skip
