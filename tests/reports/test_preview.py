@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from medseg.geometry import Grid, reorientation
 from medseg.labels import LabelTable
-from medseg.reports.preview import CT_WINDOW, PLANES, centre, preview_png, slice_of, window_of
+from medseg.reports.planes import CT_WINDOW, PLANES, centre, slice_of, window_of
+from medseg.reports.preview import preview_png
 from medseg.volume import Source, Volume
 
 TABLE = LabelTable.from_json(
