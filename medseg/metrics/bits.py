@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-
-@intrinsic
-def ones(typing, word):
-    """How many bits of a uint64 are set."""
-
-    def build(context, builder, signature, args):
-        return builder.ctpop(args[0])
-
-    return types.int64(types.uint64), build
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
-@intrinsic
-def lowest(typing, word):
-    """Place of the lowest bit set in a uint64; 64 if there is none."""
+def _instruction(build: Callable[[Any, Any], Any]) -> Any:
+    """A function of one uint64 for use in kernels, made of what `build(builder, word)` emits."""
 
-    def build(context, builder, signature, args):
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+    def typed(_typing, _word):
+        def emit(_context, builder, _signature, words):
+            return build(builder, words[0])
 
-    return types.int64(types.uint64), build
+        return types.int64(types.uint64), emit
+
+    return intrinsic(typed)
 
 
-@intrinsic
-def zeros_above(typing, word):
-    """How many zeros stand above the highest bit set in a uint64; 64 if there is none."""
+#: How many bits are set.
+ones = _instruction(lambda builder, word: builder.ctpop(word))
 
-    def build(context, builder, signature, args):
-        return builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0))
+#: Place of the lowest bit set; 64 if there is none.
+lowest = _instruction(lambda builder, word: builder.cttz(word, ir.Constant(ir.IntType(1), 0)))
 
-    return types.int64(types.uint64), build
+#: How many zeros stand above the highest bit set; 64 if there is none.
+zeros_above = _instruction(lambda builder, word: builder.ctlz(word, ir.Constant(ir.IntType(1), 0)))

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from medseg.jit import kernel
+from medseg.metrics.runs import checked, flat_words, in_one_order, run_end
 
 #: Tables of at most so many cells are counted as they are; values further apart are numbered anew first.
 _CELLS = 1 << 22
@@ -66,20 +67,11 @@ def contingency(pred: np.ndarray, ref: np.ndarray) -> Contingency:
         ValueError: the shapes differ.
         TypeError: one of them does not hold integers.
     """
-    if pred.shape != ref.shape or pred.ndim != 3:
-        msg = f"two label maps of one shape (I, J, K) are compared, got pred {pred.shape} and ref {ref.shape}"
-        raise ValueError(msg)
-    for name, array in (("pred", pred), ("ref", ref)):
-        if array.dtype.kind not in "iub":
-            msg = f"labels are integers, got {name} of type {array.dtype}"
-            raise TypeError(msg)
+    checked(pred, ref)
     if not pred.size:
         none, boxes = np.empty(0, np.int64), np.empty((0, 3, 2), np.int64)
         return Contingency(none, none, np.empty((0, 2), np.int64), none, boxes, boxes)
-    turned = pred.flags.f_contiguous and not pred.flags.c_contiguous
-    if turned:  # NIfTI's order: walk both along the axis that lies in one piece
-        pred, ref = pred.T, ref.T
-    pred, ref = np.ascontiguousarray(pred), np.ascontiguousarray(ref)
+    pred, ref, turned = in_one_order(pred, ref)
     p_values, r_values = _span(pred), _span(ref)
     p_low, r_low = p_values[0], r_values[0]
     if len(p_values) * len(r_values) > _CELLS:
@@ -90,7 +82,7 @@ def contingency(pred: np.ndarray, ref: np.ndarray) -> Contingency:
         index, count = _sort(pred, ref, p_boxes, r_boxes)
     else:
         table = np.zeros((len(p_values), len(r_values)), np.int64)
-        _count(pred, ref, p_low, r_low, table, p_boxes, r_boxes)
+        _tally(pred, ref, p_low, r_low, table, p_boxes, r_boxes)
         index = np.argwhere(table)
         count = table[index[:, 0], index[:, 1]]
     p_there, r_there = np.unique(index[:, 0]), np.unique(index[:, 1])
@@ -133,29 +125,59 @@ def _no_boxes(n: int) -> np.ndarray:
     return boxes
 
 
-@kernel
-def _count(pred, ref, pred_low, ref_low, table, pred_boxes, ref_boxes):
-    """Runs of one pair of values along the last axis are counted at once."""
-    for i in range(pred.shape[0]):
-        for j in range(pred.shape[1]):
-            p_row, r_row = pred[i, j], ref[i, j]
-            k = 0
-            while k < len(p_row):
-                start, p, r = k, p_row[k], r_row[k]
-                k += 1
-                while k < len(p_row) and p_row[k] == p and r_row[k] == r:
-                    k += 1
-                a, b = np.int64(p) - pred_low, np.int64(r) - ref_low
-                table[a, b] += k - start
-                _enclose(pred_boxes[a], i, j, start, k)
-                _enclose(ref_boxes[b], i, j, start, k)
+def _tally(
+    pred: np.ndarray,
+    ref: np.ndarray,
+    pred_low: int,
+    ref_low: int,
+    table: np.ndarray,
+    pred_boxes: np.ndarray,
+    ref_boxes: np.ndarray,
+) -> None:
+    """Count into `table[pred - pred_low, ref - ref_low]` and widen the boxes."""
+    shape, (pred, pred_words), (ref, ref_words) = pred.shape, flat_words(pred), flat_words(ref)
+    # As unsigned integers that wrap around, value - low is right for signed values too.
+    lows = (np.uint64(low & (1 << 64) - 1) for low in (pred_low, ref_low))
+    _count(pred, pred_words, ref, ref_words, *lows, shape[1], shape[2], table, pred_boxes, ref_boxes)
 
 
 @kernel
-def _enclose(box, i, j, start, stop):
-    box[0, 0], box[0, 1] = min(box[0, 0], i), max(box[0, 1], i + 1)
-    box[1, 0], box[1, 1] = min(box[1, 0], j), max(box[1, 1], j + 1)
-    box[2, 0], box[2, 1] = min(box[2, 0], start), max(box[2, 1], stop)
+def _count(pred, pred_words, ref, ref_words, pred_low, ref_low, width, length, table, pred_boxes, ref_boxes):
+    """Stretches of one pair of values are counted at once, wherever rows end."""
+    pred_mask = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - 8 * pred.itemsize)
+    ref_mask = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - 8 * ref.itemsize)
+    k = p_end = r_end = 0
+    a = b = np.uint64(0)
+    while k < len(pred):
+        if k == p_end:
+            p_end, a = run_end(pred, pred_words, k, len(pred)), (np.uint64(pred[k]) - pred_low) & pred_mask
+        if k == r_end:
+            r_end, b = run_end(ref, ref_words, k, len(ref)), (np.uint64(ref[k]) - ref_low) & ref_mask
+        stop = min(p_end, r_end)
+        table[a, b] += stop - k
+        first, last = k // length, (stop - 1) // length
+        _enclose(pred_boxes[a], k, stop, first, last, width, length)
+        _enclose(ref_boxes[b], k, stop, first, last, width, length)
+        k = stop
+
+
+@kernel
+def _enclose(box, k, stop, first, last, width, length):
+    """Widen by voxels k to stop of the flat array, rows first to last: past the end of a row it is full from 0 on."""
+    _widen(box[0], first // width, last // width + 1)
+    if first // width == last // width:
+        _widen(box[1], first % width, last % width + 1)
+    else:
+        _widen(box[1], 0, width)
+    if first == last:
+        _widen(box[2], k - first * length, stop - first * length)
+    else:
+        _widen(box[2], 0, length)
+
+
+@kernel
+def _widen(side, low, high):
+    side[0], side[1] = min(side[0], low), max(side[1], high)
 
 
 def _sort(
@@ -165,6 +187,6 @@ def _sort(
     n_pred, n_ref = len(pred_boxes), len(ref_boxes)
     keys, count = np.unique(pred.astype(np.int64) * n_ref + ref, return_counts=True)
     blank = np.zeros(pred.shape, np.uint8)
-    _count(pred, blank, 0, 0, np.zeros((n_pred, 1), np.int64), pred_boxes, _no_boxes(1))
-    _count(blank, ref, 0, 0, np.zeros((1, n_ref), np.int64), _no_boxes(1), ref_boxes)
+    _tally(pred, blank, 0, 0, np.zeros((n_pred, 1), np.int64), pred_boxes, _no_boxes(1))
+    _tally(blank, ref, 0, 0, np.zeros((1, n_ref), np.int64), _no_boxes(1), ref_boxes)
     return np.stack(np.divmod(keys, n_ref), 1), count.astype(np.int64)

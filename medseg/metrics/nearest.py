@@ -84,9 +84,9 @@ def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Index of the nearest of `others` (M, 3) for each of `points` (N, 3)."""
     if len(points) * len(others) <= _PAIRS:
         return np.array([((others - point) ** 2).sum(1).argmin() for point in points])
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    return cKDTree(others, balanced_tree=False, compact_nodes=False).query(points)[1]
+    return np.asarray(KDTree(others, balanced_tree=False, compact_nodes=False).query(points)[1])
 
 
 @kernel

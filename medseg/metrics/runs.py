@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from medseg.jit import kernel
+from medseg.metrics.bits import lowest
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
@@ -119,25 +120,27 @@ def flat_words(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @kernel
 def run_end(flat, words, k, end):
-    """Where the run that begins at `k` ends, at most `end`."""
-    value, per = flat[k], 8 // flat.itemsize
-    k += 1
-    while k < end and k % per:
-        if flat[k] != value:
-            return k
-        k += 1
-    same = np.uint64(value) * (_ALL // (_ALL >> np.uint64(64 - 8 * flat.itemsize)))
-    w, last = k // per, end // per
-    while w + 4 <= last:
-        if (words[w] ^ same) | (words[w + 1] ^ same) | (words[w + 2] ^ same) | (words[w + 3] ^ same):
-            break
-        w += 4
-    while w < last and words[w] == same:
-        w += 1
-    k = max(k, w * per)
+    """Where the run that begins at `k` ends, at most `end`: the first byte that differs, low bytes first in memory."""
+    value, bits = flat[k], 8 * flat.itemsize
+    per, w = 64 // bits, k // (64 // bits)
+    if w < len(words):
+        same = np.uint64(value) * (_ALL // (_ALL >> np.uint64(64 - bits)))
+        differ = (words[w] ^ same) >> np.uint64(bits * (k % per))
+        if differ:
+            return min(end, k + lowest(differ) // bits)
+        w, last = w + 1, end // per
+        while w + 4 <= last:
+            if (words[w] ^ same) | (words[w + 1] ^ same) | (words[w + 2] ^ same) | (words[w + 3] ^ same):
+                break
+            w += 4
+        while w < last and words[w] == same:
+            w += 1
+        k = w * per
+        if w < len(words):
+            return min(end, k + lowest(words[w] ^ same) // bits)
     while k < end and flat[k] == value:
         k += 1
-    return k
+    return min(k, end)
 
 
 @kernel

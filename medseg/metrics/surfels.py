@@ -37,7 +37,7 @@ _TRIANGLES = """
     55 174 455 5864 174 11 4471 471 554 1744 5555 455 5864 174 455 55
     44 444 422 3474 224 1744 2222 224 444 4444 1744 444 3744 444 224 44
     974 7474 8245 374 8624 471 422 22 9744 444 554 44 664 44 44 4
-""".split()
+"""
 
 
 def surfels(voxels: VoxelSet) -> VoxelSet:
@@ -63,7 +63,7 @@ def _areas(spacing_mm: np.ndarray) -> np.ndarray:
     """(256,) mm2 of each code, for spacing in the file's order; summed in surface-distance's order."""
     x, y, z = (float(mm) for mm in spacing_mm)
     area = {kind: np.linalg.norm([a / 8 * y * z, b / 8 * x * z, c / 8 * x * y]) for kind, (a, b, c) in _KINDS.items()}
-    half = [sum(area[kind] for kind in code.strip("-")) for code in _TRIANGLES]
+    half = [sum(area[kind] for kind in code.strip("-")) for code in _TRIANGLES.split()]
     return np.array([*half, *half[::-1]], np.float64)
 
 
