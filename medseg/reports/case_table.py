@@ -71,8 +71,11 @@ def failures(
     for r in rows:
         if r.status in _EXPLAINED and r.structure not in states[r.case, r.status]:
             states[r.case, r.status].append(r.structure)
+    n_structures = len({r.structure for r in rows})
     for (case, status), structures in states.items():
-        lines.append((case, f"{STATUS[status]}: {', '.join(structures)}", _EXPLAINED[status]))
+        every = len(structures) == n_structures > 3
+        which = f"all {n_structures} structures" if every else ", ".join(structures)
+        lines.append((case, f"{STATUS[status]}: {which}", _EXPLAINED[status]))
     lines += [(case, "no reference", "prediction left out of every number") for case in extra]
     if not lines:
         return ""

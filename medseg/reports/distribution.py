@@ -74,7 +74,7 @@ def axis_of(values: Sequence[float], metric: str) -> Axis:
     array = np.asarray(values, np.float64)
     finite = array[np.isfinite(array)]
     zero = direction(metric) > 0 and bool((finite == 0).any()) and bool((finite > 0).any())
-    zero = zero and float(finite[finite > 0].min()) > _APART
+    zero = zero and float(finite.min()) == 0 and float(finite[finite > 0].min()) > _APART
     kept = finite[finite > 0] if zero else finite
     low, high = (float(kept.min()), float(kept.max())) if kept.size else (0.0, 1.0)
     if direction(metric) < 0:
@@ -83,7 +83,7 @@ def axis_of(values: Sequence[float], metric: str) -> Axis:
         high = max(high, 1.0)
     else:
         low, high = min(low, 0.0), max(high, 0.0)
-    ticks = _ticks(low, high if high > low else low + 1)
+    ticks = _ticks(low, high if high - low > 1e-9 * max(1.0, abs(low)) else low + max(1.0, abs(low)))
     return Axis(ticks[0], ticks[-1], ticks, zero, bool((array == -math.inf).any()), bool((array == math.inf).any()))
 
 

@@ -46,7 +46,7 @@ def glance(summary: Summary, metrics: Sequence[str]) -> str:
             n = max(found[metric].n for metric in metrics if metric in found)
             rows.append(row(swatch(structure, colours), [*cells, str(n)]))
     heads = [_heading(metric, summary) for metric in metrics]
-    return table("Median and quartiles over all cases", ["Structure", *heads, "Cases"], rows, kind="glance")
+    return table("Median and quartiles over all cases", ["Structure", *heads, "n"], rows, kind="glance")
 
 
 def distributions(rows: Iterable[Row], summary: Summary, metrics: Sequence[str]) -> str:
