@@ -9,12 +9,14 @@ The flow of one scan is the folder listing:
     inferers     the network over a volume of any size -> labels, streamed
     writers      label map -> file on the input's own grid, atomically, read again before it counts
     workflows    all of that for a folder of cases, with a record of what was done
-    cli          the same from the terminal: `medseg --help`
+    metrics      label maps against references: overlap, surfaces, instances, calibration, exact and named
+    cli          all of it from the terminal: `medseg --help`
 
     import medseg
 
     volume = medseg.read("scan/")
     result = medseg.predict("scan/", "hippocampus_mri_segmentation")
+    scores = medseg.evaluate("predictions/", "references/")
 
 Importing medseg is cheap: neither torch nor MONAI is loaded until something needs them.
 """
@@ -41,7 +43,9 @@ if TYPE_CHECKING:
     )
     from medseg.geometry import Grid
     from medseg.labels import LabelTable
+    from medseg.metrics.surface import surface_metrics
     from medseg.volume import Volume
+    from medseg.workflows.evaluate import evaluate
     from medseg.workflows.result import predict
 
 __version__ = "0.1.0"
@@ -61,16 +65,20 @@ __all__ = [
     "UsageError",
     "Volume",
     "__version__",
+    "evaluate",
     "predict",
     "read",
     "read_all",
+    "surface_metrics",
 ]
 
 _HOME = {
     "Grid": "medseg.geometry",
     "LabelTable": "medseg.labels",
     "Volume": "medseg.volume",
+    "evaluate": "medseg.workflows.evaluate",
     "predict": "medseg.workflows.result",
+    "surface_metrics": "medseg.metrics.surface",
 }
 
 
