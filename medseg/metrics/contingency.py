@@ -74,7 +74,7 @@ def contingency(pred: np.ndarray, ref: np.ndarray) -> Contingency:
     pred, ref, turned = in_one_order(pred, ref)
     p_values, r_values = _span(pred), _span(ref)
     p_low, r_low = p_values[0], r_values[0]
-    if len(p_values) * len(r_values) > _CELLS:
+    if (p_values.stop - p_low) * (r_values.stop - r_low) > _CELLS:  # a range may be longer than `len` can say
         (pred, p_values), (ref, r_values) = _compact(pred), _compact(ref)
         p_low = r_low = 0
     p_boxes, r_boxes = _no_boxes(len(p_values)), _no_boxes(len(r_values))
