@@ -103,13 +103,12 @@ def test_every_library_that_medseg_imports_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {normal(d) for d in (*project["dependencies"], *project["optional-dependencies"]["demo"], "medseg")}
     homes = packages_distributions()
-    optional = {"yaml"}  # zoo bundles with YAML configs; its absence is explained
     missing = {}
     for path in (ROOT / "medseg").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            for top in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"medseg", *optional}:
+            for top in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"medseg"}:
                 if not declared & {normal(home) for home in homes.get(top, ())}:
                     missing[top] = path.name
     assert missing == {}

@@ -13,7 +13,8 @@ import numpy as np
 from medseg.errors import InputError
 from medseg.labels import LabelTable
 from medseg.readers.nifti_geometry import place
-from medseg.readers.nifti_header import NiftiHeader, header_size, labels_in_extensions, parse_header
+from medseg.readers.nifti_header import NiftiHeader, header_size, parse_header
+from medseg.readers.nifti_labels import labels_in_extensions
 from medseg.readers.options import ReadOptions
 from medseg.readers.payload import drain, open_stream, read_array, require_bytes, require_room, skip
 from medseg.readers.sniff import refuse, require_file, sniff
@@ -36,7 +37,7 @@ def read_nifti(path: str | Path, options: ReadOptions | None = None) -> Volume:
 
     Returns:
         (I, J, K), or (C, I, J, K) where the file has a fourth axis, in the file's own axis order; the affine in
-        RAS mm. A label table that medseg wrote is in `labels`.
+        RAS mm. Names that medseg or TotalSegmentator wrote into the header are in `labels`.
 
     Raises:
         InputError: MS-N1xx the header, MS-F1xx the file, its bytes or its values; see docs/errors.

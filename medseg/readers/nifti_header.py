@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,7 +25,6 @@ _NO_NUMBER = {
 }  # fmt: skip
 #: Factor to mm of the three low bits of xyzt_units; 0 is "unknown", which everyone reads as mm.
 _MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
-_COMMENT = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,29 +119,6 @@ def parse_header(raw: bytes, path: Path) -> NiftiHeader:
         description=_text(bytes(fields["descrip"])),
         intent=int(fields["intent_code"]),
     )
-
-
-def labels_in_extensions(raw: bytes, order: str) -> list[dict] | None:
-    """The rows of a label table that `write_nifti` left in a comment extension, None where there is none.
-
-    Args:
-        raw: the bytes between header and voxels.
-        order: byte order, 'little' or 'big'.
-    """
-    if raw[:1] in (b"", b"\0"):
-        return None
-    at = 4
-    while at + 8 <= len(raw):
-        esize, ecode = (int.from_bytes(raw[at + n : at + n + 4], order) for n in (0, 4))  # type: ignore[arg-type]
-        if esize < 8 or at + esize > len(raw):
-            return None
-        if ecode == _COMMENT:
-            try:
-                return json.loads(raw[at + 8 : at + esize].rstrip(b"\0"))["medseg"]["labels"]
-            except (ValueError, TypeError, KeyError):
-                pass  # somebody else's comment
-        at += esize
-    return None
 
 
 def _shape(dim: list[int], path: Path) -> tuple[int, ...]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from medseg.resample.cubic import cubic_aligned, cubic_oblique
 from medseg.jit import in_slabs, kernel
+from medseg.resample.cubic import cubic_aligned, cubic_oblique
 from medseg.resample.mapping import Aligned, align, match_axes, target_to_source, with_kernel
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medseg.resample.image import corner
 from medseg.jit import in_slabs, kernel
+from medseg.resample.image import corner
 from medseg.resample.mapping import align, match_axes, target_to_source
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medseg.errors import MedsegError
+from medseg.errors import InputError, MedsegError
 from medseg.metrics.table import summarise
 from medseg.readers.options import ReadOptions
 from medseg.reports.evaluation import evaluation_html
@@ -175,7 +175,7 @@ def _score_all(
         hear(n, pair.name)
         try:
             pred, ref = load_pair(pair, task.options, resample=task.resample)
-            wanted = structures[pair.name] = _structures(pred, ref, task)
+            wanted = structures[pair.name] = _structures(pair, pred, ref, task)
             score = score_case(pair.name, of[pair.name].subject, pred, ref, wanted, task.protocol)
             scores.append(_with_confidence(score, pair, pred, ref, wanted, task.options))
         except (MedsegError, OSError, MemoryError) as error:
@@ -204,12 +204,27 @@ def _with_confidence(
     return score if found is None else with_confidence(score, found)
 
 
-def _structures(pred: medseg.Volume | None, ref: medseg.Volume, task: _Task) -> list[Structure]:
+def _structures(pair: Pair, pred: medseg.Volume | None, ref: medseg.Volume, task: _Task) -> list[Structure]:
     arrays = [v.array for v in (pred, ref) if v is not None]
     values = sorted({int(v) for array in arrays for v in np.unique(array) if v > 0})
     # A case without prediction has the structures of its reference; nothing else could name them.
     names = ref.labels if pred is None else pred.labels
+    if task.labels is None and (names is None) != (ref.labels is None):
+        _require_values(pair)
     return structures_of(names, ref.labels, values, task.labels)
+
+
+def _require_values(pair: Pair) -> None:
+    """Masks have names and no values: they cannot be matched with a map that has values and no names."""
+    for masks, other in ((pair.pred, pair.ref), (pair.ref, pair.pred)):
+        if masks is not None and other is not None and len(masks.files) > 1:
+            raise InputError(
+                "MS-E105",
+                f"{masks.folder or masks.files[0].parent} has a mask a structure, and nothing says which values of "
+                "this label map they are",
+                file=other.files[0],
+                mend="say it with --labels, such as liver=liver:5 (PRED:REF, a name on the side of the masks)",
+            )
 
 
 def _file(pair: Pair) -> Path:

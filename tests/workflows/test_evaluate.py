@@ -290,6 +290,26 @@ def test_wrong_labels_end_the_run(folders):
         medseg.evaluate(folders / "pred", folders / "ref", labels={"liver": "hepar"})
 
 
+def test_masks_against_values_without_names_need_labels(folders):
+    masks = folders / "masks" / "a"
+    put(masks / "liver.nii.gz", (REF == 2).astype(np.uint8))
+    put(masks / "aorta.nii.gz", (REF == 1).astype(np.uint8))
+    (failure,) = medseg.evaluate(masks, folders / "ref" / "a.nii.gz", protocol=QUICK).failures
+    assert (failure.code, "liver=liver:5" in failure.mend) == ("MS-E105", True)
+    wanted = {"the liver": {"pred": "liver", "ref": 2}}
+    found = medseg.evaluate(masks, folders / "ref" / "a.nii.gz", protocol=QUICK, labels=wanted)
+    assert values(found, "a", "the liver")["dice"] == 1.0
+
+
+def test_totalsegmentator_s_masks_and_its_label_map(data):
+    folder = data("totalseg")
+    found = medseg.evaluate(folder / "example_seg_fast", folder / "example_seg_fast.nii.gz", protocol=QUICK)
+    assert found.exit_code == 0
+    assert found.summary["liver"]["dice"].mean == 1.0
+    assert min(metrics["dice"].mean for metrics in found.summary.values()) == 1.0
+    assert len(found.summary) >= 116
+
+
 def test_real_pair_equals_monai(data):
     import torch
     from monai.metrics import compute_dice, compute_hausdorff_distance

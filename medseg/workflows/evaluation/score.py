@@ -124,7 +124,9 @@ def _notes(pred: Volume | None, ref: Volume, common: Common) -> tuple[str, ...]:
     out = []
     for which, volume in (("prediction", pred), ("reference", ref)):
         if volume is not None:
-            out += [f"{which}: {d.code} {d.message}" for d in volume.source.decisions if d.code.startswith(("MS-G", "MS-E"))]
+            out += [
+                f"{which}: {d.code} {d.message}" for d in volume.source.decisions if d.code.startswith(("MS-G", "MS-E"))
+            ]
     words = {"pred": "prediction", "ref": "reference"}
     out += [f"{words[m]}: value {v} belongs to no structure ({n} voxels)" for m, v, n in common.unknown]
     return tuple(out)
