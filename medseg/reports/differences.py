@@ -13,50 +13,48 @@ if TYPE_CHECKING:
 
     Line = Mapping[str, object]
 
-_NAMES = {
-    "n": "Pairs",
-    "mean_difference": "Mean difference",
-    "median_difference": "Median difference",
-    "p": "p",
-    "p_holm": "p, Holm",
-}
-_P = ("p", "p_value", "p_holm")
-
 
 def comparison(lines: Sequence[Line]) -> str:
-    """Differences with their bootstrap intervals drawn against zero, one scale a metric."""
+    """Differences with their bootstrap intervals, drawn against zero on one scale a metric; compare.csv holds more."""
     reach = _reach(lines)
-    plain = [k for k in dict.fromkeys(key for line in lines for key in line) if k not in ("structure", "low", "high")]
-    heads = ["Structure", *(_head(k, lines) for k in plain), ("num", "95 % interval"), "Against zero"]
+    numbers = [("num", name) for name in ("Pairs", "Mean difference", "Interval")]
+    heads = ["Structure", "Metric", *numbers, "Against zero", ("num", "p"), ("num", "p, Holm"), "Favours"]
     body = []
     for line in lines:
         metric = str(line.get("metric", ""))
-        low, high = (_number(line.get(k)) for k in ("low", "high"))
-        cells = [_cell(line.get(key, ""), key, metric) for key in plain]
-        cells += [("num", "95 % interval", f"{shown(low, metric)} to {shown(high, metric)}")]
-        middle = _number(line.get("mean_difference"))
-        cells += [("whisker-cell", "", _whisker(middle, low, high, reach.get(metric, 1.0)))]
+        middle, low, high = (_number(line, key) for key in ("mean_difference", "low", "high"))
+        cells = [
+            ("", "Metric", _metric(line)),
+            ("num", "Pairs", _n(line)),
+            ("num", "Mean difference", shown(middle, metric)),
+            ("num", "Interval", f"{shown(low, metric)} to {shown(high, metric)}"),
+            ("whisker-cell", "", _whisker(middle, low, high, reach[metric])),
+            ("num", "p", _p(_number(line, "p"))),
+            ("num", "p, Holm", _p(_number(line, "p_holm"))),
+            ("", "Favours", "unclear" if low <= 0 <= high else text(line.get("better", ""))),
+        ]
         body.append(row(text(line.get("structure", "")), cells))
     return table("Differences between two predictions of the same cases", heads, body, kind="stack compare")
 
 
 def groups(lines: Sequence[Line]) -> str:
     """Mean of each group with its interval; the worst one is marked and says how far behind it is."""
-    plain = ("structure", "metric", "n", "mean", "low", "high", "is_worst", "gap", "group")
-    more = [k for k in dict.fromkeys(key for line in lines for key in line) if k not in plain]
-    numbers = [("num", name) for name in ("n", "Mean", "95 % interval")]
-    heads = ["Group", "Structure", "Metric", *numbers, "Gap to the best", *(_head(k, lines) for k in more)]
+    numbers = [("num", name) for name in ("Cases", "Mean", "Interval")]
+    heads = ["Group", "Structure", "Metric", *numbers, "Gap to the best"]
     body = []
     for line in lines:
         metric = str(line.get("metric", ""))
         worst = str(line.get("is_worst", "")).lower() in ("true", "1", "yes")
-        low, high = (shown(_number(line.get(k)), metric) for k in ("low", "high"))
-        cells = [("", "Structure", text(line.get("structure", ""))), ("", "Metric", text(metric_name(metric)))]
-        cells += [("num", "n", text(line.get("n", ""))), _cell(line.get("mean", ""), "mean", metric)]
-        cells += [("num", "95 % interval", f"{low} to {high}")]
-        gap = f'<b class="bad">worst</b>, gap {shown(_number(line.get("gap")), metric)}' if worst else ""
-        cells += [("", "Gap to the best", gap), *(_cell(line.get(k, ""), k, metric) for k in more)]
-        body.append(row(text(line.get("group", "")), cells, "worst-group" if worst else ""))
+        mean, low, high, gap = (shown(_number(line, key), metric) for key in ("mean", "low", "high", "gap"))
+        cells = [
+            ("", "Structure", text(line.get("structure", ""))),
+            ("", "Metric", _metric(line)),
+            ("num", "Cases", _n(line)),
+            ("num", "Mean", mean),
+            ("num", "Interval", f"{low} to {high}"),
+            ("", "Gap to the best", f'<b class="bad">worst</b>, gap {gap}' if worst else ""),
+        ]
+        body.append(row(text(line.get("group", "")), cells))
     return table("Groups of cases", heads, body, kind="stack groups")
 
 
@@ -64,15 +62,15 @@ def _reach(lines: Sequence[Line]) -> dict[str, float]:
     """Metric -> the largest finite end of an interval, which all intervals of the metric are drawn against."""
     out: dict[str, float] = {}
     for line in lines:
-        ends = [abs(_number(line.get(k))) for k in ("low", "high", "mean_difference")]
+        ends = [abs(_number(line, key)) for key in ("low", "high", "mean_difference")]
         metric = str(line.get("metric", ""))
-        out[metric] = max([out.get(metric, 0.0), *(e for e in ends if math.isfinite(e))])
+        out[metric] = max([out.get(metric, 0.0), *(end for end in ends if math.isfinite(end))])
     return {metric: end or 1.0 for metric, end in out.items()}
 
 
 def _whisker(middle: float, low: float, high: float, reach: float) -> str:
     def place(value: float) -> float:
-        return 50 + 46 * max(-1.08, min(1.08, value / reach))
+        return 50 + 46 * max(-1.08, min(1.08, value / reach))  # what is infinite ends at the edge
 
     parts = ['<line class="zero" x1="50%" x2="50%" y1="1" y2="21"/>']
     if not (math.isnan(low) or math.isnan(high)):
@@ -82,32 +80,28 @@ def _whisker(middle: float, low: float, high: float, reach: float) -> str:
     return f'<svg class="whisker" aria-hidden="true" width="100%" height="22">{"".join(parts)}</svg>'
 
 
-def _cell(value: object, key: str, metric: str) -> tuple[str, str, str]:
-    label = _NAMES.get(key, _words(key))
-    if key == "metric":
-        return "", label, text(metric_name(str(value)))
-    number = _number(value)
-    if math.isnan(number):
-        return "", label, text(value)
-    if key in _P:
-        return "num", label, "&lt; 0.001" if number < 0.001 else f"{number:.3f}"
-    if number.is_integer() and key.startswith("n"):
-        return "num", label, f"{number:.0f}"
-    return "num", label, shown(number, metric)
+def _metric(line: Line) -> str:
+    definition = str(line.get("definition", ""))
+    return text(metric_name(str(line.get("metric", "")))) + (
+        f" <small>{text(definition)}</small>" if definition else ""
+    )
 
 
-def _head(key: str, lines: Sequence[Line]) -> tuple[str, str]:
-    kinds = {_cell(line[key], key, "")[0] for line in lines if key in line}
-    return "num" if kinds == {"num"} else "", _NAMES.get(key, _words(key))
+def _n(line: Line) -> str:
+    """How many, and of how many subjects where one has several scans."""
+    n, subjects = str(line.get("n", "")), str(line.get("n_subjects", ""))
+    return text(n if subjects in ("", n) else f"{n} of {subjects} subjects")
 
 
-def _number(value: object) -> float:
-    """A number as it is or as CSV holds it; nan for anything else."""
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return ""
+    return "&lt; 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _number(line: Line, key: str) -> float:
+    """A number as it is or as CSV holds it; nan where there is none."""
     try:
-        return float(str(value))
+        return float(str(line.get(key, "")))
     except ValueError:
         return math.nan
-
-
-def _words(key: str) -> str:
-    return text(key.replace("_", " ").capitalize())

@@ -20,7 +20,7 @@ from medseg.reports.markup import inline_svg, paragraph, section, text
 from medseg.reports.overview import colours_of, distributions, glance, metrics_of, swatch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
 
@@ -117,8 +117,8 @@ def evaluation_html(data: EvaluationReport) -> str:
         ("spread", "Distribution", distributions(data.rows, data.summary, first)),
         ("worst", "Worst cases", _worst(data)),
         ("plots", "Plots", _plots(data.figures)),
-        ("compare", "Comparison", comparison(data.comparison) if data.comparison else ""),
-        ("groups", "Groups", groups(data.groups) if data.groups else ""),
+        ("compare", "Comparison", _first(comparison, data.comparison, first, _COMPARED)),
+        ("groups", "Groups", _first(groups, data.groups, first, _GROUPED)),
         ("further", "Further metrics", _further(data, further)),
         ("cases", "Every case", every_case(data.rows, first) if data.rows else ""),
         ("notes", "Notes", _notes(data.notes)),
@@ -220,10 +220,28 @@ def _further(data: EvaluationReport, metrics: Sequence[str]) -> str:
     return f"<details><summary>{words}</summary>{distributions(data.rows, data.summary, metrics)}</details>"
 
 
+def _first(
+    made: Callable[[Sequence[Mapping[str, object]]], str],
+    lines: Sequence[Mapping[str, object]],
+    metrics: Sequence[str],
+    words: str,
+) -> str:
+    """A table of these metrics, and one of all others to unfold; '' where there are no lines."""
+    chosen = [line for line in lines if line.get("metric") in metrics]
+    others = [line for line in lines if line.get("metric") not in metrics] if chosen else []
+    more = f"<details><summary>Further metrics</summary>{made(others)}</details>" if others else ""
+    return paragraph(words, "lead") + made(chosen or lines) + more if lines else ""
+
+
 def _notes(notes: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{text(n)}</li>' for n in notes)}</ul>" if notes else ""
 
 
+_COMPARED = (
+    "The prediction less the one it is compared with, case by case. p is Wilcoxon’s signed-rank test; Holm’s "
+    "adjustment is over all metrics and structures."
+)
+_GROUPED = "Mean of each group, an infinite distance counted as the diagonal of the image."
 _READING = "".join(
     paragraph(words)
     for words in (
@@ -232,7 +250,7 @@ _READING = "".join(
         "axis: “inf” is a structure that was missed or invented, “0” an overlap of nothing.",
         "“Mean over finite” leaves infinite distances out and says of how many cases it speaks, so a method that "
         "misses a structure can look good in it. “Mean, penalised” does not: an infinite distance counts there as "
-        "the diagonal of the image. Its 95 % interval is a percentile bootstrap over subjects.",
+        "the diagonal of the image. Every interval is a percentile bootstrap over subjects.",
         "Empty in both: overlap 1, distances 0. Empty in one: overlap 0, distances infinite. A reference without a "
         "prediction has the worst value of every metric. A volume difference is prediction less reference.",
     )

@@ -67,8 +67,9 @@ def report(n: int = 12, pictures: int = 1) -> EvaluationReport:
         figures=(Figure("Reliability", "40 cases added up", svg),),
         comparison=(
             {"structure": "anterior", "metric": "dice", "n": 12, "mean_difference": 0.021, "low": 0.01, "high": 0.03,
-             "p": 0.00001, "p_holm": 0.2},
-            {"structure": "anterior", "metric": "hd95_mm", "n": "12", "mean_difference": "inf", "low": "-0.5",
+             "p": 0.00001, "p_holm": 0.2, "better": "prediction"},
+            {"structure": "anterior", "metric": "iou", "n": 12, "mean_difference": 0.0},
+            {"structure": "anterior", "metric": "hd95_mm", "definition": "border", "n": "12", "n_subjects": "9", "mean_difference": "inf", "low": "-0.5",
              "high": "inf", "p": "0.5", "p_holm": "1.0"},
         ),
         groups=(

@@ -136,13 +136,15 @@ def test_it_says_what_it_is(page):
 
 
 def test_comparison_and_groups(page):
-    (compared,), (grouped,) = page.tables["compare"], page.tables["groups"]
+    compared, (grouped,) = page.tables["compare"][0], page.tables["groups"]
     assert compared[0] == [
-        "Structure", "Metric", "Pairs", "Mean difference", "p", "p, Holm", "95 % interval", "Against zero"
+        "Structure", "Metric", "Pairs", "Mean difference", "Interval", "Against zero", "p", "p, Holm", "Favours"
     ]  # fmt: skip
-    assert compared[1] == ["anterior", "Dice", "12", "0.021", "< 0.001", "0.200", "0.010 to 0.030", ""]
-    assert compared[2][3] == "inf"
-    assert compared[2][6] == "−0.50 to inf"
+    assert compared[1] == ["anterior", "Dice", "12", "0.021", "0.010 to 0.030", "", "< 0.001", "0.200", "prediction"]
+    assert compared[2][1:5] == ["HD95 (mm) border", "12 of 9 subjects", "inf", "−0.50 to inf"]
+    assert compared[2][-1] == "unclear", "the interval holds zero"
+    (further,) = [t for t in page.tables["compare"][1:] if t]
+    assert [line[1] for line in further[1:]] == ["IoU"]
     assert grouped[1][-1] == ""
     assert grouped[2] == ["site B", "anterior", "Dice", "5", "0.800", "0.700 to 0.860", "worst, gap 0.100"]
 
