@@ -41,7 +41,7 @@ from medseg.workflows.evaluation.report import report
 from medseg.workflows.evaluation.result import Evaluation
 from medseg.workflows.evaluation.score import CaseScore, filled, score_case, with_confidence
 from medseg.workflows.evaluation.sessions import sessions
-from medseg.workflows.evaluation.together import certainty, compared, grouped
+from medseg.workflows.evaluation.together import certainty, compared, grouped, pooled
 from medseg.workflows.lock import output_lock
 from medseg.workflows.outcome import Failure
 from medseg.writers.atomic import write_text
@@ -161,9 +161,19 @@ def _run(
         changes, said = sessions(pairs.pairs, of, known, rules, task.options)
         notes += said
     found = Evaluation(
-        tuple(rows), summarise(rows, diagonals, **statistics), pairs, tuple(failures), rules, tuple(notes), diagonals,
-        tuple(comparison), tuple(table), tuple(changes), certainty(scores),
-    )  # fmt: skip
+        rows=tuple(rows),
+        summary=summarise(rows, diagonals, **statistics),
+        pairs=pairs,
+        failures=tuple(failures),
+        protocol=rules,
+        notes=tuple(notes),
+        diagonals_mm=diagonals,
+        comparison=tuple(comparison),
+        groups=tuple(table),
+        sessions=tuple(changes),
+        pooled=pooled(scores),
+        certainty=certainty(scores),
+    )
     return found, structures
 
 

@@ -237,6 +237,23 @@ def test_instances_of_a_protocol(folders):
     assert (a["n_ref"], a["n_pred"], a["recall@0.5iou"], a["precision@0.5iou"]) == (2, 1, 0.5, 1.0)
 
 
+def test_instances_of_all_cases_are_pooled(tmp_path):
+    # 1 of 1 found in one case, 1 of 3 in the other: the mean of the cases is 2/3, of four lesions two are found.
+    many = np.zeros_like(REF)
+    many[0:2, 0:2, 0:2] = many[5:8, 5:8, 5:8] = many[9:11, 0:2, 0:2] = 1
+    some = np.zeros_like(REF)
+    some[5:8, 5:8, 5:8] = 1
+    for case, pred, ref in (("a", some, some), ("b", some, many)):
+        put(tmp_path / "pred" / f"{case}.nii.gz", pred)
+        put(tmp_path / "ref" / f"{case}.nii.gz", ref)
+    rules = Protocol(draws=50, instances=Instances(iou=(0.5,)))
+    found = medseg.evaluate(tmp_path / "pred", tmp_path / "ref", tmp_path / "out", protocol=rules)
+    assert found.summary["label 1"]["recall@0.5iou"].mean == pytest.approx(2 / 3)
+    assert found.pooled["label 1"]["recall@0.5iou"] == 0.5
+    written = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert written["pooled_instances"]["label 1"]["n_ref"] == 4
+
+
 def test_centrelines_of_a_protocol(folders):
     rules = Protocol(draws=50, centreline=("label 1",))
     found = medseg.evaluate(folders / "pred", folders / "ref", protocol=rules)

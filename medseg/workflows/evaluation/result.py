@@ -32,6 +32,7 @@ class Evaluation:
         comparison: rows of compare.csv.
         groups: rows of groups.csv.
         sessions: rows of longitudinal.csv.
+        pooled: structure -> metric -> value over the instances of all cases together.
         certainty: calibration and risk-coverage over the cases, where predictions came with maps of certainty.
     """
 
@@ -45,6 +46,7 @@ class Evaluation:
     comparison: tuple[Mapping[str, Any], ...] = ()
     groups: tuple[Mapping[str, Any], ...] = ()
     sessions: tuple[Mapping[str, Any], ...] = ()
+    pooled: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     certainty: Certainty = field(default_factory=Certainty)
 
     @property
@@ -69,6 +71,7 @@ class Evaluation:
             "structures": {name: dict(metrics) for name, metrics in self.summary.items()},
             "comparison": [dict(row) for row in self.comparison],
             "groups": [dict(row) for row in self.groups],
+            "pooled_instances": {name: dict(values) for name, values in self.pooled.items()},
             "certainty": self.certainty.to_json(),
             "notes": list(self.notes),
         }

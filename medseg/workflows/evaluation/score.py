@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medseg.metrics.centreline import centreline_metrics
 from medseg.metrics.contingency import contingency
-from medseg.metrics.instance import instance_metrics
+from medseg.metrics.instance import InstanceMetrics, instance_metrics
 from medseg.metrics.longitudinal import components
 from medseg.metrics.overlap import overlap
 from medseg.metrics.surface import surface_metrics
@@ -18,11 +18,11 @@ from medseg.workflows.evaluation.confidence import ALL
 from medseg.workflows.evaluation.naming import Common, Structure, in_common
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from medseg.volume import Volume
     from medseg.workflows.evaluation.confidence import Confidence
-    from medseg.workflows.evaluation.protocol import Instances, Protocol
+    from medseg.workflows.evaluation.protocol import Protocol
 
 MISSING = "pred_missing"
 
@@ -37,6 +37,7 @@ class CaseScore:
         rows: of the case table.
         diagonal_mm: of the reference's image; it stands in for an infinite distance.
         notes: decisions that the readers recorded, values that belong to no structure.
+        instances: structure -> its instances, where the protocol asks for them.
         confidence: of the prediction's own maps of certainty, where it has any.
     """
 
@@ -45,6 +46,7 @@ class CaseScore:
     rows: tuple[Row, ...]
     diagonal_mm: float
     notes: tuple[str, ...] = ()
+    instances: Mapping[str, InstanceMetrics] = field(default_factory=dict)
     confidence: Confidence | None = None
 
 
@@ -68,13 +70,14 @@ def score_case(
     """
     array = np.zeros_like(ref.array) if pred is None else pred.array
     common = in_common(array, ref.array, structures)
+    single = instances_of(common, ref.spacing_mm, protocol)
     rows = []
-    for structure, metric, definition, value, status in measured(common, ref.spacing_mm, protocol):
+    for structure, metric, definition, value, status in measured(common, ref.spacing_mm, protocol, single):
         rows.append(Row(name, subject, structure, metric, definition, value, MISSING if pred is None else status))
     grid = ref.grid
     ends = grid.to_world(np.array([[0, 0, 0], grid.shape]))
     diagonal_mm = float(np.linalg.norm(ends[1] - ends[0]))
-    return CaseScore(name, subject, tuple(rows), diagonal_mm, _notes(pred, ref, common))
+    return CaseScore(name, subject, tuple(rows), diagonal_mm, _notes(pred, ref, common), single)
 
 
 def with_confidence(score: CaseScore, found: Confidence) -> CaseScore:
@@ -84,7 +87,7 @@ def with_confidence(score: CaseScore, found: Confidence) -> CaseScore:
 
 
 def measured(
-    common: Common, spacing_mm: Sequence[float], protocol: Protocol
+    common: Common, spacing_mm: Sequence[float], protocol: Protocol, single: Mapping[str, InstanceMetrics]
 ) -> Iterator[tuple[str, str, str, float, str]]:
     """(structure, metric, definition, value, status) of every number that the protocol asks for."""
     pred, ref, labels = common.pred, common.ref, common.labels
@@ -105,19 +108,24 @@ def measured(
         if name in centrelines:
             for metric, value in centrelines[name].rows():
                 yield name, metric, "skeleton", value, centrelines[name].status
-        if protocol.instances is not None and name in (protocol.instances.structures or labels):
-            yield from _instances(name, common, spacing_mm, protocol.instances)
+        if name in single and protocol.instances is not None:
+            for metric, value in single[name].rows():
+                yield name, metric, f"{protocol.instances.connectivity}-connected", value, single[name].status
 
 
-def _instances(
-    name: str, common: Common, spacing_mm: Sequence[float], rule: Instances
-) -> Iterator[tuple[str, str, str, float, str]]:
+def instances_of(common: Common, spacing_mm: Sequence[float], protocol: Protocol) -> dict[str, InstanceMetrics]:
+    """Structure -> its connected components in both maps, matched; empty where the protocol asks for none."""
+    rule, out = protocol.instances, {}
+    if rule is None:
+        return out
     smallest = int(np.ceil(rule.minimum_mm3 / float(np.prod(spacing_mm)) - 1e-9))
-    masks = [np.isin(array, common.labels[name]) for array in (common.pred, common.ref)]
-    pred, ref = (components(mask, rule.connectivity, smallest) for mask in masks)
-    found = instance_metrics(pred, ref, spacing_mm=spacing_mm, iou=rule.iou, buckets_mm3=rule.buckets())
-    for metric, value in found.rows():
-        yield name, metric, f"{rule.connectivity}-connected", value, found.status
+    for name in (n for n in common.labels if not rule.structures or n in rule.structures):
+        masks = [np.isin(array, common.labels[name]) for array in (common.pred, common.ref)]
+        pred, ref = (components(mask, rule.connectivity, smallest) for mask in masks)
+        out[name] = instance_metrics(
+            pred, ref, spacing_mm=spacing_mm, iou=rule.iou, buckets_mm3=rule.buckets(), definition=protocol.definition
+        )
+    return out
 
 
 def _notes(pred: Volume | None, ref: Volume, common: Common) -> tuple[str, ...]:

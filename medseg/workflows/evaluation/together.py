@@ -9,6 +9,7 @@ import numpy as np
 
 from medseg.metrics.compare import holm, paired_comparison
 from medseg.metrics.group_gap import group_gap
+from medseg.metrics.instance import InstanceMetrics, pooled_rows
 from medseg.metrics.selective import RiskCoverage, risk_coverage
 from medseg.metrics.table import by_metric, direction, penalised
 
@@ -74,6 +75,18 @@ def grouped(
                 "is_worst": name == result.worst and len(result.groups) > 1, "gap": result.gap,
             })  # fmt: skip
     return out
+
+
+def pooled(scores: Sequence[CaseScore]) -> dict[str, dict[str, float]]:
+    """Structure -> metric -> value over the instances of all cases together, as detection is reported.
+
+    A case table gives a case with one lesion the weight of a case with fifty; here every lesion counts once.
+    """
+    of: dict[str, list[InstanceMetrics]] = {}
+    for score in scores:
+        for name, found in score.instances.items():
+            of.setdefault(name, []).append(found)
+    return {name: dict(pooled_rows(found)) for name, found in of.items()}
 
 
 @dataclass(frozen=True, eq=False)
