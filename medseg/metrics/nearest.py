@@ -47,6 +47,11 @@ class Lattice:
     aside: np.ndarray
     reach: float
 
+    @property
+    def file_spacing_mm(self) -> np.ndarray:
+        """The spacing along the axes of the file."""
+        return self.spacing_mm[::-1] if self.turned else self.spacing_mm
+
 
 def lattice(shape: tuple[int, ...], spacing_mm: np.ndarray, *, turned: bool) -> Lattice:
     """The lattice of arrays of this shape (I, J, K) with `spacing_mm` in the same order."""

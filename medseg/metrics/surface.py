@@ -35,7 +35,7 @@ from medseg.metrics.directed import Counted, Weighed, weighed
 from medseg.metrics.nearest import distances, lattice
 from medseg.metrics.runs import checked, in_one_order, runs
 from medseg.metrics.structures import Labels, Status, status_of, structures
-from medseg.metrics.surfels import areas_mm2, surfels
+from medseg.metrics.surfels import areas_mm2, codes, surfels
 from medseg.metrics.voxelset import voxel_sets
 
 if TYPE_CHECKING:
@@ -183,10 +183,12 @@ def _counted_sides(edges: tuple[VoxelSet, VoxelSet], grid: Lattice) -> tuple[Cou
 def _weighed_sides(sets: tuple[VoxelSet, VoxelSet], grid: Lattice) -> tuple[Weighed, Weighed]:
     corners = surfels(sets[0]), surfels(sets[1])
     p, r = (one.points() for one in corners)
-    p_mm2, r_mm2 = (
-        areas_mm2(at, one, grid.spacing_mm, turned=grid.turned) for at, one in zip((p, r), sets, strict=True)
+    p_code, r_code = (codes(at, one, turned=grid.turned) for at, one in zip(corners, sets, strict=True))
+    area = areas_mm2(grid.file_spacing_mm)
+    return (
+        weighed(distances(p, corners[1], r, grid), p_code, area),
+        weighed(distances(r, corners[0], p, grid), r_code, area),
     )
-    return weighed(distances(p, corners[1], r, grid), p_mm2), weighed(distances(r, corners[0], p, grid), r_mm2)
 
 
 def _empty(
@@ -221,7 +223,7 @@ def _size(voxels: VoxelSet, grid: Lattice, definition: Definition) -> float:
     """Of the surface: elements or mm2."""
     if definition != "surfel":
         return float(len(voxels.edge().points()))
-    return float(areas_mm2(surfels(voxels).points(), voxels, grid.spacing_mm, turned=grid.turned).sum())
+    return float(areas_mm2(grid.file_spacing_mm)[codes(surfels(voxels), voxels, turned=grid.turned)].sum())
 
 
 def _harmonic_mean(a: float, b: float) -> float:

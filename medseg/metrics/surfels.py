@@ -12,7 +12,10 @@ from __future__ import annotations
 import numpy as np
 
 from medseg.jit import kernel
-from medseg.metrics.voxelset import VoxelSet, from_below, row_at
+from medseg.metrics.bits import lowest
+from medseg.metrics.voxelset import VoxelSet, common, from_below, row_at
+
+_ONE = np.uint64(1)
 
 #: Sizes of the components of the triangles' normals in eighths, for voxels of 1 mm; the length is the area.
 _KINDS = {
@@ -45,22 +48,22 @@ def surfels(voxels: VoxelSet) -> VoxelSet:
     return VoxelSet(*_corners(voxels.table, voxels.place, voxels.words))
 
 
-def areas_mm2(corners: np.ndarray, voxels: VoxelSet, spacing_mm: np.ndarray, *, turned: bool) -> np.ndarray:
-    """(N,) float64 area of the element at each corner.
+def codes(corners: VoxelSet, voxels: VoxelSet, *, turned: bool) -> np.ndarray:
+    """(N,) uint8, which of the eight voxels around each point of `corners` are inside.
 
     Args:
-        corners: (N, 3) int32, points of `surfels(voxels)`.
+        corners: `surfels(voxels)`.
         voxels: the structure.
-        spacing_mm: along the axes of the arrays as the kernels see them.
-        turned: whether those are the file's axes reversed: the triangles are drawn along the file's axes.
+        turned: whether the axes are the file's reversed: the bits of a code are in the file's order.
     """
-    weight = (128 >> np.arange(8)).reshape(2, 2, 2)
-    table = _areas(spacing_mm[::-1] if turned else spacing_mm)
-    return table[_codes(corners, voxels.table, voxels.words, np.ascontiguousarray(weight.T if turned else weight))]
+    weight = (128 >> np.arange(8, dtype=np.uint64)).reshape(2, 2, 2)
+    weight = np.ascontiguousarray(weight.T if turned else weight)
+    n = common(corners, corners)
+    return _codes(corners.place, corners.words, voxels.table, voxels.words, weight, np.empty(n, np.uint8))
 
 
-def _areas(spacing_mm: np.ndarray) -> np.ndarray:
-    """(256,) mm2 of each code, for spacing in the file's order; summed in surface-distance's order."""
+def areas_mm2(spacing_mm: np.ndarray) -> np.ndarray:
+    """(256,) area of each code, for the spacing in the file's order; summed in surface-distance's order."""
     x, y, z = (float(mm) for mm in spacing_mm)
     area = {kind: np.linalg.norm([a / 8 * y * z, b / 8 * x * z, c / 8 * x * y]) for kind, (a, b, c) in _KINDS.items()}
     half = [sum(area[kind] for kind in code.strip("-")) for code in _TRIANGLES.split()]
@@ -99,17 +102,24 @@ def _corners(table, place, words):
 
 
 @kernel
-def _codes(corners, table, words, weight):
-    """Which of the eight voxels around each corner are inside."""
-    out = np.zeros(len(corners), np.uint8)
-    for n in range(len(corners)):
-        i, j, k = corners[n]
-        for a in range(2):
-            for b in range(2):
-                r = row_at(table, i - 1 + a, j - 1 + b)
-                if r:
-                    for c in range(2):
-                        p = k - 1 + c
-                        if p >= 0 and words[r, p >> 6] >> np.uint64(p & 63) & np.uint64(1):
-                            out[n] += weight[a, b, c]
+def _codes(place, corners, table, words, weight, out):
+    n = 0
+    for r in range(1, len(corners)):
+        i, j = place[r]
+        a, b = row_at(table, i - 1, j - 1), row_at(table, i - 1, j)
+        c, d = row_at(table, i, j - 1), row_at(table, i, j)
+        for w in range(corners.shape[1]):
+            bits = corners[r, w]
+            if not bits:
+                continue
+            upper = words[a, w], words[b, w], words[c, w], words[d, w]
+            lower = from_below(words, a, w), from_below(words, b, w), from_below(words, c, w), from_below(words, d, w)
+            while bits:
+                k, code = np.uint64(lowest(bits)), np.uint64(0)
+                for q in range(4):
+                    code |= (lower[q] >> k & _ONE) * weight[q >> 1, q & 1, 0]
+                    code |= (upper[q] >> k & _ONE) * weight[q >> 1, q & 1, 1]
+                out[n] = code
+                bits &= bits - _ONE
+                n += 1
     return out

@@ -341,10 +341,10 @@ def test_memory_order_and_dtype_change_nothing(definition, dtype):
 
 def test_areas_of_every_code():
     """The table in short is the one that surface-distance and MONAI carry."""
-    from medseg.metrics.surfels import _areas
+    from medseg.metrics.surfels import areas_mm2
 
     for spacing in ((1, 1, 1), (0.7, 1.3, 2.9)):
-        assert _areas(np.array(spacing)) == pytest.approx(brute.areas(np.arange(256), spacing), rel=1e-12)
+        assert areas_mm2(np.array(spacing)) == pytest.approx(brute.areas(np.arange(256), spacing), rel=1e-12)
 
 
 def test_surfaces_far_apart_go_to_the_tree(monkeypatch):
