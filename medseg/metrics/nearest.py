@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HALF = 24
 
 #: Below this many pairs of points all distances cost less than a tree.
-_PAIRS = 1 << 20
+_PAIRS = 1 << 21
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +88,23 @@ def distances(points: np.ndarray, other: VoxelSet, others: np.ndarray, grid: Lat
 def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Index of the nearest of `others` (M, 3) for each of `points` (N, 3)."""
     if len(points) * len(others) <= _PAIRS:
-        return np.array([((others - point) ** 2).sum(1).argmin() for point in points])
+        return _of_all(points, others)
     from scipy.spatial import KDTree
 
     return np.asarray(KDTree(others, balanced_tree=False, compact_nodes=False).query(points)[1])
+
+
+@kernel
+def _of_all(points, others):
+    out = np.zeros(len(points), np.int64)
+    for n in range(len(points)):
+        best = np.inf
+        for m in range(len(others)):
+            x, y, z = others[m, 0] - points[n, 0], others[m, 1] - points[n, 1], others[m, 2] - points[n, 2]
+            squared = x * x + y * y + z * z
+            if squared < best:
+                best, out[n] = squared, m
+    return out
 
 
 @kernel

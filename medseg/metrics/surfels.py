@@ -74,30 +74,26 @@ def areas_mm2(spacing_mm: np.ndarray) -> np.ndarray:
 def _corners(table, place, words):
     """`table`, `place` and `words` of the corners around the voxels."""
     corner = np.zeros((table.shape[0] + 1, table.shape[1] + 1), np.int32)
-    rows = 0
+    at, rows = np.zeros((4 * len(words), 2), np.int32), 1  # row 0 is empty
     for r in range(1, len(words)):
-        i, j = place[r]
         for n in range(4):
-            if not corner[i + n // 2, j + n % 2]:
+            i, j = place[r, 0] + n // 2, place[r, 1] + n % 2
+            if not corner[i, j]:
+                corner[i, j], at[rows, 0], at[rows, 1] = rows, i, j
                 rows += 1
-                corner[i + n // 2, j + n % 2] = rows
-    at, out = np.zeros((rows + 1, 2), np.int32), np.zeros((rows + 1, words.shape[1]), np.uint64)
-    for i in range(corner.shape[0]):
-        for j in range(corner.shape[1]):
-            r = corner[i, j]
-            if not r:
-                continue
-            at[r, 0], at[r, 1] = i, j
-            a, b = row_at(table, i - 1, j - 1), row_at(table, i - 1, j)
-            c, d = row_at(table, i, j - 1), row_at(table, i, j)
-            for w in range(words.shape[1]):
-                some = words[a, w] | words[b, w] | words[c, w] | words[d, w]
-                every = words[a, w] & words[b, w] & words[c, w] & words[d, w]
-                some |= from_below(words, a, w) | from_below(words, b, w)
-                some |= from_below(words, c, w) | from_below(words, d, w)
-                every &= from_below(words, a, w) & from_below(words, b, w)
-                every &= from_below(words, c, w) & from_below(words, d, w)
-                out[r, w] = some & ~every
+    at, out = at[:rows].copy(), np.zeros((rows, words.shape[1]), np.uint64)
+    for r in range(1, rows):
+        i, j = at[r]
+        a, b = row_at(table, i - 1, j - 1), row_at(table, i - 1, j)
+        c, d = row_at(table, i, j - 1), row_at(table, i, j)
+        for w in range(words.shape[1]):
+            some = words[a, w] | words[b, w] | words[c, w] | words[d, w]
+            every = words[a, w] & words[b, w] & words[c, w] & words[d, w]
+            some |= from_below(words, a, w) | from_below(words, b, w)
+            some |= from_below(words, c, w) | from_below(words, d, w)
+            every &= from_below(words, a, w) & from_below(words, b, w)
+            every &= from_below(words, c, w) & from_below(words, d, w)
+            out[r, w] = some & ~every
     return corner, at, out
 
 
