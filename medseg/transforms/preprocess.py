@@ -130,7 +130,11 @@ class ToNetworkGridd(MapTransform):
         return out
 
     def _put_image(self, image: MetaTensor, source: Grid, target: Grid) -> torch.Tensor:
-        array = _array(image)
+        # Turned first, into one order in memory: sums are then rounded alike, and however a file stores its axes,
+        # the network sees the same bits.
+        turn = reorientation(source, self.axcodes)
+        array = [np.asfortranarray(channel) for channel in turn.apply(_array(image))]
+        source = turn.apply_grid(source)
         threads = torch.get_num_threads()
         channels = [
             resample_image(

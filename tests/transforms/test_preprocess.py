@@ -183,7 +183,7 @@ class TestToNetworkGrid:
             there = ToNetworkGridd("image", spacing_mm=1.2, order=order)({"image": image})["image"]
             target = network_grid(where, "RAS", 1.2)
             want = resample_image(image[0].numpy(), where, target, order=order)
-            np.testing.assert_array_equal(there[0].numpy(), want)
+            np.testing.assert_allclose(there[0].numpy(), want, atol=1e-5)  # sums are rounded in another order
             assert corner_distance_mm(grid_of(there), target) == 0
             assert there.is_contiguous()
 
@@ -329,13 +329,14 @@ class TestInsideMonai:
         assert set(np.unique(want)) == {0, 1, 2}
 
 
-def test_twelve_axis_orders_of_one_real_head_agree(data):
+@pytest.mark.parametrize("spacing_mm", [None, 1.0])
+def test_twelve_axis_orders_of_one_real_head_agree(data, spacing_mm):
     from medseg.readers.open import read
 
     folder = data("nifti_quirks") / "nifti_space_48"
     seen = []
     for path in sorted(folder.glob("*.nii.gz")):
-        there = ToNetworkGridd("image")({"image": to_metatensor(read(path))})["image"]
+        there = ToNetworkGridd("image", spacing_mm=spacing_mm)({"image": to_metatensor(read(path))})["image"]
         back = RestoreGridd("pred")({"image": there, "pred": (there > there.mean()).to(torch.uint8)})["pred"]
         turn = reorientation(grid_of(back), "RAS")
         seen.append((there.numpy(), turn.apply(back[0].numpy()), turn.apply_grid(grid_of(back))))
