@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 COLUMNS = ("case", "subject", "structure", "metric", "definition", "value", "status")
 
 #: Metrics of which less is better begin so; of all others but volumes more is better.
-_LESS = ("hd", "assd", "masd", "ece", "ace", "mce", "brier", "nll", "aurc", "e_aurc", "ause")
+_LESS = ("hd", "assd", "masd", "ece", "ace", "mce", "brier", "nll", "aurc", "e_aurc", "ause", "silent_missed")
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     import medseg
+    from medseg.labels import LabelTable
 
     #: Hears (cases done, cases in all, name of the case).
     Progress = Callable[[int, int, str], None]
@@ -157,8 +158,7 @@ def _run(
     table = grouped(rows, group_of, diagonals, rules) if group_of is not None and rows else []
     changes: list[dict[str, Any]] = []
     if any(person.session for person in of.values()):
-        known = list({s.name: s for found in structures.values() for s in found}.values())
-        changes, said = sessions(pairs.pairs, of, known, rules, task.options)
+        changes, said = sessions(pairs.pairs, of, structures, rules, task.options, resample=task.resample)
         notes += said
     found = Evaluation(
         rows=tuple(rows),
@@ -180,12 +180,14 @@ def _run(
 def _score_all(
     task: _Task, pairs: Pairs, of: Mapping[str, Person], hear: Callable[[int, str], None]
 ) -> tuple[list[CaseScore], list[Failure], dict[str, list[Structure]]]:
-    scores, failures, structures = [], [], {}
-    for n, pair in enumerate(pairs.pairs):
+    scores, failures, structures, known = [], [], {}, None
+    # Cases without a prediction come last: their structures are called as the predictions of the others call them.
+    for n, pair in enumerate(sorted(pairs.pairs, key=lambda pair: pair.pred is None)):
         hear(n, pair.name)
         try:
             pred, ref = load_pair(pair, task.options, resample=task.resample)
-            wanted = structures[pair.name] = _structures(pair, pred, ref, task)
+            wanted = structures[pair.name] = _structures(pair, pred, ref, task, known)
+            known = known or (pred and pred.labels)
             score = score_case(pair.name, of[pair.name].subject, pred, ref, wanted, task.protocol)
             scores.append(_with_confidence(score, pair, pred, ref, wanted, task.options))
         except (MedsegError, OSError, MemoryError) as error:
@@ -193,6 +195,7 @@ def _score_all(
                 raise  # the command line is wrong, not this case
             failures.append(Failure.of(pair.name, error, _file(pair)))
     hear(len(pairs.pairs), "")
+    scores.sort(key=lambda score: score.name)
     return scores, failures, structures
 
 
@@ -214,12 +217,13 @@ def _with_confidence(
     return score if found is None else with_confidence(score, found)
 
 
-def _structures(pair: Pair, pred: medseg.Volume | None, ref: medseg.Volume, task: _Task) -> list[Structure]:
+def _structures(
+    pair: Pair, pred: medseg.Volume | None, ref: medseg.Volume, task: _Task, known: LabelTable | None
+) -> list[Structure]:
     arrays = [v.array for v in (pred, ref) if v is not None]
     values = sorted({int(v) for array in arrays for v in np.unique(array) if v > 0})
-    # A case without prediction has the structures of its reference; nothing else could name them.
-    names = ref.labels if pred is None else pred.labels
-    if task.labels is None and (names is None) != (ref.labels is None):
+    names = (ref.labels or known) if pred is None else pred.labels
+    if task.labels is None and pred is not None and (names is None) != (ref.labels is None):
         _require_values(pair)
     return structures_of(names, ref.labels, values, task.labels)
 

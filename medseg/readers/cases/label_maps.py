@@ -84,7 +84,7 @@ def find_label_maps(path: Path) -> list[LabelMap]:
 
 def as_one_case(path: Path) -> LabelMap | None:
     """A folder whose files are the structures of one case; None when it is not laid out so."""
-    files = _masks(path) if path.is_dir() else []
+    files = _masks(path) if path.is_dir() and not (path / "record.json").is_file() else []
     return LabelMap(path.resolve().name, tuple(files), folder=path) if len(files) > 1 else None
 
 
@@ -93,7 +93,10 @@ def _in_folder(root: Path) -> list[LabelMap]:
     if labels is not None:
         root = labels
     table = _labels_beside(root / "any")
-    flat = [f for f in _masks(root) if labels is not None or not stem(f).startswith(_OTHER)]
+    flat = _masks(root)
+    if any(stem(f) == _SEGMENTATION for f in flat):  # the folder of one case
+        case = _in_case_folder(root)
+        return [] if case is None else [replace(case, name=root.resolve().name)]
     found = [LabelMap(_name(f, flat), (f,), table or _recorded(root / "details" / stem(f))) for f in flat]
     for folder in sorted(p for p in root.iterdir() if p.is_dir()):
         if folder.name.startswith(".") or folder.name in _PASSED_OVER:

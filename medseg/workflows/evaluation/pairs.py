@@ -71,19 +71,13 @@ def pair_up(pred: Path, ref: Path) -> Pairs:
     Raises:
         InputError: MS-E101 no name is in both, MS-C102 and MS-C120 from looking for label maps.
     """
-    references = find_label_maps(ref)
+    references, found = find_label_maps(ref), find_label_maps(pred)
     if ref.is_file() and len(references) == 1:
-        whole = as_one_case(pred)
-        found = [whole] if whole is not None else find_label_maps(pred)
-        if len(found) == 1:
-            return Pairs((Pair(references[0].name, found[0], references[0]),))
-    else:
-        whole = as_one_case(ref) if pred.is_file() else None
-        if whole is not None:
-            references = [whole]
-        found = find_label_maps(pred)
-        if pred.is_file() and len(found) == len(references) == 1:
-            return Pairs((Pair(references[0].name, found[0], references[0]),))
+        found = _masks_of(pred, found, references[0])
+    elif pred.is_file() and len(found) == 1:
+        references = _masks_of(ref, references, found[0])
+    if (ref.is_file() or pred.is_file()) and len(found) == len(references) == 1:
+        return Pairs((Pair(references[0].name, found[0], references[0]),))
     by_key = {collision_key(item.name): item for item in found}
     pairs = tuple(Pair(item.name, by_key.get(collision_key(item.name)), item) for item in references)
     known = {collision_key(item.name) for item in references}
@@ -97,6 +91,12 @@ def pair_up(pred: Path, ref: Path) -> Pairs:
             mend="name both alike, or give CSV lists with the columns name and label",
         )
     return Pairs(pairs, extra)
+
+
+def _masks_of(folder: Path, found: list[LabelMap], one: LabelMap) -> list[LabelMap]:
+    """Beside one label map, a folder none of whose files is called like it holds the masks of that case."""
+    whole = None if any(collision_key(f.name) == collision_key(one.name) for f in found) else as_one_case(folder)
+    return found if whole is None else [whole]
 
 
 def people(path: Path | None, names: tuple[str, ...]) -> dict[str, Person]:

@@ -28,31 +28,36 @@ _LESIONS = ("n_new", "n_vanished", "n_growing", "n_shrinking", "n_stable")
 def sessions(
     pairs: Iterable[Pair],
     of: Mapping[str, Person],
-    structures: Sequence[Structure],
+    structures: Mapping[str, Sequence[Structure]],
     protocol: Protocol,
     options: ReadOptions,
+    *,
+    resample: bool = False,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows of longitudinal.csv, and notes on what could not be compared.
 
     Lesions are matched where both scans lie on one grid; elsewhere volumes alone are compared, and a note says so.
 
     Args:
-        pairs: the cases; those without a prediction are left out.
+        pairs: the cases; those without a prediction are left out, and a note says so.
         of: whose scan each is, and which session.
-        structures: what is followed.
+        structures: case -> its structures, which are followed by name.
         protocol: its `growth`, and its `instances` for what counts as a lesion.
         options: the readers' options.
+        resample: as the evaluation was made.
     """
     series: dict[str, list[Pair]] = defaultdict(list)
-    for pair in sorted(pairs, key=lambda pair: _in_order(of[pair.name].session)):
-        if pair.pred is not None:
-            series[of[pair.name].subject].append(pair)
     rows, notes = [], []
+    for pair in sorted(pairs, key=lambda pair: _in_order(of[pair.name].session)):
+        if pair.pred is None:
+            notes.append(f"{pair.name}: without a prediction, left out of the comparison of sessions")
+        else:
+            series[of[pair.name].subject].append(pair)
     for subject, scans in series.items():
         for earlier, later in pairwise(scans):
             about = {"subject": subject, "from": of[earlier.name].session, "to": of[later.name].session}
             try:
-                before, after = load_pair(earlier, options), load_pair(later, options)
+                before, after = (load_pair(pair, options, resample=resample) for pair in (earlier, later))
             except MedsegError as error:
                 notes.append(f"{earlier.name} to {later.name}: not compared ({error.code} {error.what})")
                 continue
@@ -61,26 +66,27 @@ def sessions(
             for name, side, index in (("prediction", "pred", 0), ("reference", "ref", 1)):
                 one, other = before[index], after[index]
                 if one is not None and other is not None:
-                    changed = _changes(one, other, structures, side, protocol)
+                    values = [{s.name: getattr(s, side) for s in structures.get(p.name, ())} for p in (earlier, later)]
+                    changed = _changes(one, other, values, protocol)
                     rows += [about | {"structure": structure, "map": name, **numbers} for structure, numbers in changed]
     return rows, notes
 
 
 def _changes(
-    before: Volume, after: Volume, structures: Iterable[Structure], side: str, protocol: Protocol
+    before: Volume, after: Volume, values: Sequence[Mapping[str, tuple[int, ...]]], protocol: Protocol
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(structure, numbers) of one map at two times."""
+    """(structure, numbers) of one map at two times, in each of which a structure may have values of its own."""
     rule = protocol.instances
     lesion = {"connectivity": rule.connectivity, "minimum_mm3": rule.minimum_mm3} if rule else {}
-    for structure in structures:
-        masks = [np.isin(volume.array, getattr(structure, side)) for volume in (before, after)]
+    for name in dict.fromkeys(name for known in values for name in known):
+        masks = [np.isin(v.array, known.get(name, ())) for v, known in zip((before, after), values, strict=True)]
         if same_space(before.grid, after.grid):
             found = change(*masks, voxel_ml=before.grid.voxel_ml, growth=protocol.growth, **lesion)
-            yield structure.name, dict(found.rows())
+            yield name, dict(found.rows())
         else:
             a, b = (float(m.sum()) * v.grid.voxel_ml for m, v in zip(masks, (before, after), strict=True))
             numbers = {"volume_before_ml": a, "volume_after_ml": b, "volume_change_ml": b - a}
-            yield structure.name, numbers | dict.fromkeys(_LESIONS, "")
+            yield name, numbers | dict.fromkeys(_LESIONS, "")
 
 
 def _in_order(session: str) -> tuple[int, float, str]:

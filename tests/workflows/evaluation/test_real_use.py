@@ -1,0 +1,93 @@
+"""Layouts and lists as users have them: nothing is mis-paired, and no structure takes the numbers of another."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import medseg
+from medseg.metrics.table import direction
+from medseg.workflows.evaluation.pairs import pair_up
+from medseg.workflows.evaluation.protocol import Protocol
+
+QUICK = Protocol(draws=20)
+BLOCK = np.zeros((12, 12, 12), np.uint8)
+BLOCK[1:5, 2:6, 2:6] = 1
+
+
+def put(path, array=BLOCK, affine=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.Nifti1Image(array, np.eye(4) if affine is None else affine).to_filename(path)
+    return path
+
+
+def test_a_missing_case_is_called_as_the_other_predictions_call_theirs(tmp_path):
+    for case in "abc":
+        put(tmp_path / "ref" / f"{case}.nii.gz")
+    for case in "bc":
+        put(tmp_path / "pred" / case / "segmentation.nii.gz")
+        record = {"measurements": [{"value": 1, "structure": "liver"}]}
+        (tmp_path / "pred" / case / "record.json").write_text(json.dumps(record))
+    found = medseg.evaluate(tmp_path / "pred", tmp_path / "ref", protocol=QUICK)
+    assert list(found.summary) == ["liver"]
+    assert found.summary["liver"]["dice"].mean == pytest.approx(2 / 3)
+    assert [row.case for row in found.rows if row.metric == "dice"] == ["a", "b", "c"]
+
+
+def test_sessions_follow_names_where_the_masks_of_each_case_are_numbered_anew(tmp_path):
+    place = {"liver": 1, "spleen": 4, "aorta": 7}
+    for case, names in (("one", ("liver", "spleen")), ("two", ("aorta", "liver"))):
+        for name in names:
+            mask = np.zeros((12, 12, 12), np.uint8)
+            mask[place[name] : place[name] + 2, 2:6, 2:6] = 1
+            for side in ("pred", "ref"):
+                put(tmp_path / side / case / f"{name}.nii.gz", mask)
+    (tmp_path / "cases.csv").write_text("case,subject,session\none,p,1\ntwo,p,2\n")
+    found = medseg.evaluate(tmp_path / "pred", tmp_path / "ref", cases=tmp_path / "cases.csv", protocol=QUICK)
+    changes = {r["structure"]: (r["n_stable"], r["n_vanished"], r["n_new"]) for r in found.sessions}
+    assert changes == {"liver": (1, 0, 0), "spleen": (0, 1, 0), "aorta": (0, 0, 1)}
+
+
+def test_sessions_are_resampled_as_the_evaluation_is_and_missing_ones_are_told(tmp_path):
+    for case in "abc":
+        put(tmp_path / "ref" / f"{case}.nii.gz")
+    for case in "ab":
+        put(tmp_path / "pred" / f"{case}.nii.gz", BLOCK[::2, ::2, ::2].copy(), np.diag([2.0, 2.0, 2.0, 1.0]))
+    (tmp_path / "cases.csv").write_text("case,subject,session\na,p,1\nb,p,2\nc,p,3\n")
+    found = medseg.evaluate(
+        tmp_path / "pred", tmp_path / "ref", cases=tmp_path / "cases.csv", protocol=QUICK, resample=True
+    )
+    assert len(found.sessions) == 2
+    assert any(note.startswith("c: without a prediction") for note in found.notes)
+
+
+def test_lesions_missed_without_doubt_are_bad():
+    assert direction("silent_missed_share") == -1
+
+
+def test_cases_may_be_called_image(tmp_path):
+    for side in ("pred", "ref"):
+        put(tmp_path / side / "image_1.nii.gz")
+        put(tmp_path / side / "uncertainty.nii.gz")
+    assert [pair.name for pair in pair_up(tmp_path / "pred", tmp_path / "ref").pairs] == ["image_1", "uncertainty"]
+
+
+def test_the_folder_of_one_predicted_case_against_a_file(tmp_path):
+    put(tmp_path / "a" / "segmentation.nii.gz")
+    put(tmp_path / "a" / "uncertainty_entropy.nii.gz", np.full(BLOCK.shape, 0.25, np.float32))
+    (tmp_path / "a" / "record.json").write_text("{}")
+    put(tmp_path / "truth.nii.gz")
+    found = medseg.evaluate(tmp_path / "a", tmp_path / "truth.nii.gz", protocol=QUICK)
+    assert (found.exit_code, found.summary["label 1"]["dice"].mean) == (0, 1.0)
+
+
+def test_a_folder_of_cases_against_one_file_is_paired_by_name(tmp_path):
+    for case in "abc":
+        put(tmp_path / "many" / f"{case}.nii.gz")
+    one = put(tmp_path / "one" / "b.nii.gz")
+    pairs = pair_up(tmp_path / "many", one)
+    assert (pairs.pairs[0].pred.files[0].name, pairs.extra) == ("b.nii.gz", ("a", "c"))
+    assert pair_up(one, tmp_path / "many").missing == ("a", "c")
