@@ -104,6 +104,10 @@ def read_labels(text: str) -> dict[str, Any]:
         if not equals or not name.strip() or not rule.strip():
             raise _refused(text, f"{part.strip()!r} is not NAME=VALUE")
         in_pred, apart, in_ref = rule.partition(":")
+        if name.strip() in out:
+            raise _refused(text, f"{name.strip()!r} stands twice, several values of one are {name.strip()}=1+3")
+        if not in_pred.strip() or (apart and not in_ref.strip()):
+            raise _refused(text, f"{part.strip()!r} lacks values on one side of the colon")
         out[name.strip()] = {"pred": _items(in_pred), "ref": _items(in_ref)} if apart else _items(rule)
     return out
 

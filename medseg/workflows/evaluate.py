@@ -22,7 +22,7 @@ from medseg.errors import InputError, MedsegError
 from medseg.metrics.table import summarise
 from medseg.readers.options import ReadOptions
 from medseg.reports.evaluation import evaluation_html
-from medseg.workflows.evaluation.confidence import confidence
+from medseg.workflows.evaluation.confidence import confidence, maps_beside
 from medseg.workflows.evaluation.files import (
     COMPARE,
     GROUPS,
@@ -34,7 +34,7 @@ from medseg.workflows.evaluation.files import (
 )
 from medseg.workflows.evaluation.naming import Structure, structures_of
 from medseg.workflows.evaluation.pairs import Pair, Pairs, Person, groups, pair_up, people
-from medseg.workflows.evaluation.pictures import pictures
+from medseg.workflows.evaluation.pictures import pictures, scans_in
 from medseg.workflows.evaluation.place import load_pair
 from medseg.workflows.evaluation.protocol import Protocol, load_protocol
 from medseg.workflows.evaluation.report import report
@@ -55,6 +55,9 @@ if TYPE_CHECKING:
 
     #: Hears (cases done, cases in all, name of the case).
     Progress = Callable[[int, int, str], None]
+
+#: Turned, pasted or resampled: the arrays of the prediction and of the maps beside it are no longer alike.
+_MOVED = ("MS-G204", "MS-G205", "MS-G207", "MS-E201")
 
 
 def evaluate(
@@ -110,6 +113,7 @@ def evaluate(
     if out is None:
         return _run(task, pairs, others, of, group_of, progress)[0]
     target = Path(out)
+    scans = {} if images is None else scans_in(Path(images))
     require_room(target, overwrite=overwrite)
     with output_lock(target):
         found, structures = _run(task, pairs, others, of, group_of, progress)
@@ -120,9 +124,7 @@ def evaluate(
             {COMPARE: found.comparison, GROUPS: found.groups, LONGITUDINAL: found.sessions},
         )
         write_summary(target, found.to_json())
-        shown = pictures(
-            found, structures, task.options, resample=resample, images=None if images is None else Path(images)
-        )
+        shown = pictures(found, structures, task.options, resample=resample, scans=scans)
         write_text(target / REPORT, evaluation_html(report(found, Path(pred), Path(ref), shown)))
     return found
 
@@ -208,8 +210,15 @@ def _with_confidence(
     options: ReadOptions,
 ) -> CaseScore:
     """The case with what lies beside its prediction scored; maps that cannot be used are noted, the case stands."""
-    if pair.pred is None or pred is None or any(s.pred != s.ref for s in structures):
+    if pair.pred is None or pred is None or not any(maps_beside(pair.pred)):
         return score
+    why = None
+    if any(s.pred != s.ref for s in structures):
+        why = "its values mean other structures than the reference's"
+    elif any(decision.code in _MOVED for decision in pred.source.decisions):
+        why = "the prediction was put onto the reference's grid, they were not"
+    if why is not None:
+        return replace(score, notes=(*score.notes, f"maps of certainty beside the prediction left out: {why}"))
     try:
         found = confidence(pair.pred, pred.array, ref.array, ref.grid, options)
     except MedsegError as error:

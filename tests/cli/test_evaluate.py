@@ -82,7 +82,7 @@ def test_labels_from_a_file(tmp_path):
     assert read_labels(str(tmp_path / "map.json")) == {"liver": {"pred": 5, "ref": 1}}
 
 
-@pytest.mark.parametrize("text", ["liver", "=5", "liver=", "absent.yaml", ""])
+@pytest.mark.parametrize("text", ["liver", "=5", "liver=", "absent.yaml", "", "a=1,a=2", "a=1:", "a=:1"])
 def test_labels_that_cannot_be_used(text):
     with pytest.raises(UsageError, match=r"MS-U165 --labels"):
         read_labels(text)

@@ -20,6 +20,7 @@ from medseg.metrics.error_detection import error_detection
 from medseg.metrics.missed_lesions import lesion_uncertainty
 from medseg.metrics.qu_brats import qu_brats
 from medseg.metrics.regions import NEAR_MM, near
+from medseg.readers.cases.names import stem
 from medseg.readers.open import read
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def confidence(
         GeometryError: MS-E103 a map does not lie on the prediction's grid.
         InputError: MS-E104 probabilities that are none of this prediction, and from the readers.
     """
-    entropy, probabilities = _maps(item)
+    entropy, probabilities = maps_beside(item)
     rows: list[tuple[str, str, float]] = []
     found, doubt = None, None
     if entropy is not None:
@@ -109,12 +110,12 @@ def _ranked(
         yield "qu_brats", "", qu_brats(pred > 0, ref > 0, 100 * uncertainty).score
 
 
-def _maps(item: LabelMap) -> tuple[Path | None, Path | None]:
+def maps_beside(item: LabelMap) -> tuple[Path | None, Path | None]:
     """(uncertainty, probabilities) beside a prediction."""
     file = item.files[0]
     folder = item.folder
     entropy = None if folder is None else folder / "uncertainty_entropy.nii.gz"
-    stored = [file.with_name(f"{file.name.removesuffix('.nii.gz')}.npz")]
+    stored = [file.with_name(f"{stem(file)}.npz")]
     stored += [] if folder is None else [folder / "probabilities.nii.gz"]
     return (
         entropy if entropy is not None and entropy.is_file() else None,

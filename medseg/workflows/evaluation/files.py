@@ -22,14 +22,21 @@ COMPARE, GROUPS, LONGITUDINAL = "compare.csv", "groups.csv", "longitudinal.csv"
 #: All names that a run may write; nothing else in the folder is ever touched.
 OURS = (CASES, SUMMARY, REPORT, FAILURES, COMPARE, GROUPS, LONGITUDINAL)
 
+#: Stands in every output folder of `medseg predict`.
+_PREDICTED = "record.json"
+
 
 def require_room(out: Path, *, overwrite: bool) -> None:
     """Check that an evaluation may write into `out`.
 
     Raises:
-        OutputError: MS-E301 it holds files and `overwrite` is off.
+        OutputError: MS-E301 it holds files and `overwrite` is off, or it is a folder of `medseg predict`.
     """
     here = [path.name for path in out.iterdir() if path.name not in (LOCK, WORK)] if out.is_dir() else []
+    if _PREDICTED in here:  # its failures.csv would be replaced
+        raise OutputError(
+            "MS-E301", "this folder holds predictions", file=out, mend="name a new folder for the evaluation with -o"
+        )
     if here and not overwrite:
         raise OutputError(
             "MS-E301",

@@ -71,9 +71,7 @@ def structures_of(
         UsageError: MS-U160 a name that neither map knows, or a structure without values.
     """
     if wanted is not None:
-        return [
-            Structure(name, *(_wanted(name, rule, side, pred, ref) for side in _SIDES)) for name, rule in wanted.items()
-        ]
+        return [_structure(str(name), rule, pred, ref) for name, rule in wanted.items()]
     if pred is None and ref is None:
         return [Structure(f"label {v}", (v,), (v,)) for v in sorted(set(values))]
     if pred is None or ref is None:
@@ -95,6 +93,15 @@ def _by_name(pred: LabelTable, ref: LabelTable) -> list[Structure]:
     ]  # fmt: skip
     known = {_key(x.name) for x in ref}
     return out + [Structure(x.name, x.region or (x.value,), ()) for x in pred if _key(x.name) not in known]
+
+
+def _structure(name: str, rule: Any, pred: LabelTable | None, ref: LabelTable | None) -> Structure:
+    found = Structure(name, *(_wanted(name, rule, side, pred, ref) for side in _SIDES))
+    if not found.pred and not found.ref:
+        raise UsageError(
+            "MS-U160", f"structure {name!r} has no values", mend="give values, as in --labels liver=5,tumour=6"
+        )
+    return found
 
 
 def _wanted(name: str, rule: Any, side: str, pred: LabelTable | None, ref: LabelTable | None) -> tuple[int, ...]:

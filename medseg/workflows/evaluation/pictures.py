@@ -36,7 +36,7 @@ def pictures(
     options: ReadOptions,
     *,
     resample: bool,
-    images: Path | None,
+    scans: Mapping[str, Path],
 ) -> list[Picture]:
     """Pictures of the worst cases of each structure, worst first.
 
@@ -45,9 +45,8 @@ def pictures(
         structures: case -> its structures.
         options: the readers' options.
         resample: as the evaluation was made.
-        images: a folder with the scans; None: those that `medseg predict` recorded, where they still lie.
+        scans: from `scans_in`; of other cases those that `medseg predict` recorded, where they still lie.
     """
-    scans = {} if images is None else {collision_key(c.name): c.images[0] for c in find_cases(images) if c.images}
     by_name = {pair.name: pair for pair in found.pairs.pairs}
     out = []
     for row in _worst(found.rows, found.protocol.headline):
@@ -68,6 +67,11 @@ def pictures(
             )
         )  # fmt: skip
     return out
+
+
+def scans_in(images: Path) -> dict[str, Path]:
+    """`collision_key` of a case's name -> its scan in a folder; errors as for `find_cases`."""
+    return {collision_key(c.name): c.images[0] for c in find_cases(images) if c.images}
 
 
 def _worst(rows: Sequence[Row], headline: Sequence[str]) -> list[Row]:

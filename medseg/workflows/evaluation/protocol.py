@@ -126,7 +126,7 @@ def load_protocol(name_or_file: str | Path | None) -> Protocol:
 def protocol_from(content: Mapping[str, Any], path: Path) -> Protocol:
     """Check a protocol's keys and values; errors as for `load_protocol`."""
     given = _known(dict(content), Protocol, path)
-    given.setdefault("name", path.stem)
+    given["name"] = str(given.get("name", path.stem))
     if isinstance(given.get("instances"), dict):
         nested = _known(given["instances"], Instances, path)
         for key in ("iou", "buckets_mm3"):
@@ -135,8 +135,6 @@ def protocol_from(content: Mapping[str, Any], path: Path) -> Protocol:
         if "structures" in nested:
             nested["structures"] = _names(nested["structures"], "structures", path)
         given["instances"] = Instances(**nested)
-        if given["instances"].connectivity not in (6, 18, 26):
-            raise _refused(path, f"connectivity is 6, 18 or 26, not {given['instances'].connectivity}")
     for key in ("percentiles", "tolerances_mm"):
         if key in given:
             given[key] = _numbers(given[key], key, path)
@@ -146,9 +144,34 @@ def protocol_from(content: Mapping[str, Any], path: Path) -> Protocol:
     protocol = Protocol(**given)
     if protocol.definition not in DEFINITIONS:
         raise _refused(path, f"definition is one of {', '.join(DEFINITIONS)}, not {protocol.definition!r}")
-    if not isinstance(protocol.structures, dict | None):
+    if protocol.structures is not None and not (isinstance(protocol.structures, dict) and protocol.structures):
         raise _refused(path, "structures maps a name to its value, values or {pred, ref}")
+    _require_ranges(protocol, path)
     return protocol
+
+
+def _require_ranges(protocol: Protocol, path: Path) -> None:
+    rule = Instances() if protocol.instances is None else protocol.instances
+    if not isinstance(rule, Instances):
+        raise _refused(path, f"instances has keys of its own, got {rule!r}")
+    edges = (0.0, *rule.buckets_mm3)
+    for right, what in (
+        (rule.connectivity in (6, 18, 26), f"connectivity is 6, 18 or 26, not {rule.connectivity!r}"),
+        (all(v <= 1 for v in rule.iou), f"iou lies in [0, 1], got {list(rule.iou)}"),
+        (_is_number(rule.minimum_mm3), f"minimum_mm3 is a number of 0 or more, got {rule.minimum_mm3!r}"),
+        (all(a < b for a, b in pairwise(edges)), f"buckets_mm3 rise from above 0, got {list(rule.buckets_mm3)}"),
+        (all(v <= 100 for v in protocol.percentiles), f"percentiles lie in [0, 100], got {list(protocol.percentiles)}"),
+        (_is_number(protocol.growth), f"growth is a number of 0 or more, got {protocol.growth!r}"),
+        (_is_number(protocol.level) and 0 < protocol.level < 1, f"level lies between 0 and 1, got {protocol.level!r}"),
+        (type(protocol.draws) is int and protocol.draws > 0, f"draws is a whole number above 0, got {protocol.draws!r}"),
+        (type(protocol.seed) is int and protocol.seed >= 0, f"seed is a whole number of 0 or more, got {protocol.seed!r}"),
+    ):  # fmt: skip
+        if not right:
+            raise _refused(path, what)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _known(given: dict[str, Any], kind: type, path: Path) -> dict[str, Any]:
@@ -162,7 +185,7 @@ def _known(given: dict[str, Any], kind: type, path: Path) -> dict[str, Any]:
 
 def _numbers(value: Any, key: str, path: Path) -> tuple[float, ...]:
     values = value if isinstance(value, list) else [value]
-    if any(isinstance(v, bool) or not isinstance(v, int | float) or v < 0 for v in values):
+    if not all(map(_is_number, values)):
         raise _refused(path, f"{key} are numbers of 0 or more, got {value!r}")
     return tuple(float(v) for v in values)
 

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 import medseg
+from medseg.errors import InputError, OutputError, UsageError
 from medseg.metrics.table import direction
+from medseg.readers.cases.label_maps import LabelMap
+from medseg.workflows.evaluation.confidence import maps_beside
 from medseg.workflows.evaluation.pairs import pair_up
 from medseg.workflows.evaluation.protocol import Protocol
 
@@ -91,3 +94,46 @@ def test_a_folder_of_cases_against_one_file_is_paired_by_name(tmp_path):
     pairs = pair_up(tmp_path / "many", one)
     assert (pairs.pairs[0].pred.files[0].name, pairs.extra) == ("b.nii.gz", ("a", "c"))
     assert pair_up(one, tmp_path / "many").missing == ("a", "c")
+
+
+def test_nnunet_probabilities_of_a_turned_prediction_are_left_out_and_told(tmp_path):
+    put(tmp_path / "ref" / "a.nii.gz")
+    mirrored = np.diag([-1.0, 1.0, 1.0, 1.0])
+    mirrored[0, 3] = 11
+    put(tmp_path / "pred" / "a.nii.gz", BLOCK[::-1].copy(), mirrored)
+    sure = np.where(BLOCK[::-1] > 0, 0.9, 0.1)
+    np.savez(tmp_path / "pred" / "a.npz", probabilities=np.stack([1 - sure, sure]).transpose(0, 3, 2, 1))
+    found = medseg.evaluate(tmp_path / "pred", tmp_path / "ref", protocol=QUICK)
+    assert "all structures" not in found.summary
+    assert any("maps of certainty" in note and "grid" in note for note in found.notes)
+    found = medseg.evaluate(tmp_path / "pred", tmp_path / "ref", protocol=QUICK, labels={"x": {"pred": 2, "ref": 1}})
+    assert any("maps of certainty" in note and "values" in note for note in found.notes)
+
+
+def test_probabilities_beside_another_format_are_found(tmp_path):
+    item = LabelMap("a", (tmp_path / "a.nrrd",))
+    (tmp_path / "a.npz").touch()
+    assert maps_beside(item) == (None, tmp_path / "a.npz")
+
+
+def test_a_wrong_folder_of_scans_is_told_before_the_work(tmp_path):
+    put(tmp_path / "pred" / "a.nii.gz")
+    with pytest.raises(InputError, match=r"MS-F101"):
+        medseg.evaluate(tmp_path / "pred", tmp_path / "pred", tmp_path / "out", images=tmp_path / "none")
+    assert not (tmp_path / "out").exists()
+
+
+def test_predictions_are_never_written_over(tmp_path):
+    put(tmp_path / "pred" / "a" / "segmentation.nii.gz")
+    put(tmp_path / "ref" / "a.nii.gz")
+    for name in ("record.json", "failures.csv"):
+        (tmp_path / "pred" / name).write_text("{}")
+    with pytest.raises(OutputError, match=r"MS-E301.*holds predictions"):
+        medseg.evaluate(tmp_path / "pred", tmp_path / "ref", tmp_path / "pred", overwrite=True)
+    assert (tmp_path / "pred" / "failures.csv").read_text() == "{}"
+
+
+def test_a_structure_without_values_is_refused(tmp_path):
+    put(tmp_path / "a.nii.gz")
+    with pytest.raises(UsageError, match=r"MS-U160.*no values"):
+        medseg.evaluate(tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", protocol=QUICK, labels={"liver": []})
