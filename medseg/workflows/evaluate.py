@@ -16,9 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from medseg.errors import InputError, MedsegError
+from medseg.metrics.contingency import contingency
 from medseg.metrics.table import summarise
 from medseg.readers.options import ReadOptions
 from medseg.reports.evaluation import evaluation_html
@@ -162,6 +161,8 @@ def _run(
     if any(person.session for person in of.values()):
         changes, said = sessions(pairs.pairs, of, structures, rules, task.options, resample=task.resample)
         notes += said
+    if scores and not rows:
+        notes.append("no map holds any structure, so there is nothing to measure: name structures with --labels")
     found = Evaluation(
         rows=tuple(rows),
         summary=summarise(rows, diagonals, **statistics),
@@ -229,8 +230,8 @@ def _with_confidence(
 def _structures(
     pair: Pair, pred: medseg.Volume | None, ref: medseg.Volume, task: _Task, known: LabelTable | None
 ) -> list[Structure]:
-    arrays = [v.array for v in (pred, ref) if v is not None]
-    values = sorted({int(v) for array in arrays for v in np.unique(array) if v > 0})
+    table = contingency(ref.array if pred is None else pred.array, ref.array)
+    values = sorted({int(v) for v in (*table.pred_values, *table.ref_values) if v > 0})
     names = (ref.labels or known) if pred is None else pred.labels
     if task.labels is None and pred is not None and (names is None) != (ref.labels is None):
         _require_values(pair)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medseg.errors import UsageError
+from medseg.metrics.contingency import contingency
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -144,29 +145,30 @@ def in_common(pred: np.ndarray, ref: np.ndarray, structures: Sequence[Structure]
     sets: dict[frozenset[str], int] = {frozenset(): 0}
     unknown: list[tuple[str, int, int]] = []
     maps = []
-    for side, array in zip(_SIDES, (pred, ref), strict=True):
+    table = contingency(pred, ref)
+    found = ((pred, table.pred_values, table.pred_sizes), (ref, table.ref_values, table.ref_sizes))
+    for side, (array, values, sizes) in zip(_SIDES, found, strict=True):
         members_of = _membership(structures, side)
-        values, counts, numbered = _values(array)
-        table = np.zeros(len(values), np.int64)
-        for n in np.flatnonzero(counts):
-            members = members_of.get(int(values[n]), frozenset())
-            table[n] = sets.setdefault(members, len(sets))
-            if values[n] and not members:
-                unknown.append((side, int(values[n]), int(counts[n])))
-        same = numbered is array and (table == values)[counts > 0].all()
-        maps.append(array if same else table.astype(np.min_scalar_type(len(sets)))[numbered])
+        numbers = np.zeros(len(values), np.int64)
+        for n, (value, size) in enumerate(zip(values.tolist(), sizes.tolist(), strict=True)):
+            members = members_of.get(value, frozenset())
+            numbers[n] = sets.setdefault(members, len(sets))
+            if value and not members:
+                unknown.append((side, value, size))
+        same = np.array_equal(numbers, values)
+        maps.append(array if same else _renumbered(array, values, numbers.astype(np.min_scalar_type(len(sets)))))
     # A structure that no voxel bears keeps a value that does not occur, so that it is scored as empty.
     labels = {s.name: tuple(n for members, n in sets.items() if s.name in members) or (len(sets),) for s in structures}
     return Common(maps[0], maps[1], labels, tuple(unknown))
 
 
-def _values(array: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(values, voxels of each, the map as indices into `values`)."""
-    if array.dtype.itemsize <= 2:  # one pass and no copy
-        counts = np.bincount(array.ravel(order="K"), minlength=1)
-        return np.arange(len(counts)), counts, array
-    values, numbered, counts = np.unique(array, return_inverse=True, return_counts=True)
-    return values, counts, numbered.reshape(array.shape)
+def _renumbered(array: np.ndarray, values: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """The map with `numbers[n]` instead of `values[n]`, which ascend."""
+    if array.dtype.itemsize > 2:  # too far apart for a table of all values
+        return numbers[np.searchsorted(values, array)]
+    table = np.zeros(int(values.max(initial=0)) + 1, numbers.dtype)
+    table[values] = numbers
+    return table[array]
 
 
 def _membership(structures: Sequence[Structure], side: str) -> dict[int, frozenset[str]]:

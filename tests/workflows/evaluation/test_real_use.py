@@ -137,3 +137,18 @@ def test_a_structure_without_values_is_refused(tmp_path):
     put(tmp_path / "a.nii.gz")
     with pytest.raises(UsageError, match=r"MS-U160.*no values"):
         medseg.evaluate(tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", protocol=QUICK, labels={"liver": []})
+
+
+def test_values_far_apart_are_renumbered(tmp_path):
+    put(tmp_path / "pred.nii.gz", BLOCK.astype(np.int32) * 1_000_000)
+    put(tmp_path / "ref.nii.gz", BLOCK.astype(np.uint16) * 300)
+    found = medseg.evaluate(
+        tmp_path / "pred.nii.gz", tmp_path / "ref.nii.gz", protocol=QUICK, labels={"x": {"pred": 1_000_000, "ref": 300}}
+    )
+    assert (found.summary["x"]["dice"].mean, found.notes) == (1.0, ())
+
+
+def test_maps_without_any_structure_are_told(tmp_path):
+    put(tmp_path / "a.nii.gz", np.zeros_like(BLOCK))
+    found = medseg.evaluate(tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", protocol=QUICK)
+    assert any("nothing to measure" in note for note in found.notes)
