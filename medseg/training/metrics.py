@@ -35,28 +35,32 @@ class ExactMetric(CumulativeIterationMetric):
         metric: a name from cases.csv, such as 'dice', 'hd95_mm', 'assd_mm', 'nsd@1mm', 'boundary_iou@2mm'.
         definition: of surfaces, see `medseg.metrics.surface`.
         spacing_mm: of the voxels (D, H, W); None: from the affine of the label or the prediction.
+        structures: how many there are; None: one less than channels, or the largest value in a batch of label maps
+            without channels. Set it for these: batches that hold different values cannot be put together.
 
     Raises:
         ValueError: no such metric, or one without a spacing.
     """
 
     def __init__(
-        self, metric: str = "dice", definition: str = "border", spacing_mm: Sequence[float] | None = None
+        self,
+        metric: str = "dice",
+        definition: str = "border",
+        spacing_mm: Sequence[float] | None = None,
+        structures: int | None = None,
     ) -> None:
         super().__init__()
         self.metric = metric
         self.definition = definition
         self.spacing_mm = spacing_mm
+        self.structures = structures
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs) -> Tensor:  # noqa: ARG002
-        """(B, C, D, H, W) one-hot or (B, 1, D, H, W) labels -> (B, S) values of S = C - 1 structures.
-
-        Labels hold as many structures as the largest value in the batch.
-        """
+        """(B, C, D, H, W) one-hot or (B, 1, D, H, W) labels -> (B, S) values of S = C - 1 structures."""
         if y is None:
             msg = "an exact metric compares two maps, got no reference"
             raise ValueError(msg)
-        structures = max(y_pred.shape[1] - 1, y.shape[1] - 1) or int(max(y_pred.max(), y.max()))
+        structures = self.structures or max(y_pred.shape[1] - 1, y.shape[1] - 1) or int(max(y_pred.max(), y.max()))
         rows = [self._case(p, r, structures) for p, r in zip(y_pred, y, strict=True)]
         return torch.tensor(rows, dtype=torch.float32, device=y_pred.device).reshape(len(rows), structures)
 

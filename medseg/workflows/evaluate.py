@@ -155,6 +155,9 @@ def _run(
     if others is not None:
         theirs, unscored, _ = _score_all(task, others, of, lambda n, name: hear(len(pairs.pairs) + n, total, name))
         comparison = compared(rows, filled(theirs), rules)
+        absent = {row.structure for row in rows} - {row.structure for score in theirs for row in score.rows}
+        if absent and theirs:
+            notes.append(f"not compared, the other predictions have no such structure: {', '.join(sorted(absent))}")
         notes += [f"{failure.case}: the other prediction was not scored ({failure.code})" for failure in unscored]
     table = grouped(rows, group_of, diagonals, rules) if group_of is not None and rows else []
     changes: list[dict[str, Any]] = []

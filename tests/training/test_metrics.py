@@ -84,3 +84,14 @@ def test_what_is_refused(options, message):
 def test_nothing_scored():
     with pytest.raises(ValueError, match="nothing was scored yet"):
         ExactMetric().aggregate()
+
+
+def test_label_maps_of_batches_that_hold_different_values():
+    metric = ExactMetric("dice", spacing_mm=(1, 1, 1), structures=2)
+    first = torch.zeros(1, 1, 6, 6, 6)
+    first[..., :2] = 1
+    second = first.clone()
+    second[..., 4:] = 2
+    for batch in (first, second):
+        metric(batch, batch)
+    assert metric.aggregate() == 1.0

@@ -152,3 +152,13 @@ def test_maps_without_any_structure_are_told(tmp_path):
     put(tmp_path / "a.nii.gz", np.zeros_like(BLOCK))
     found = medseg.evaluate(tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", protocol=QUICK)
     assert any("nothing to measure" in note for note in found.notes)
+
+
+def test_structures_that_the_other_predictions_lack_are_told(tmp_path):
+    put(tmp_path / "ref.nii.gz")
+    put(tmp_path / "pred.nii.gz", BLOCK * 2)
+    put(tmp_path / "other.nii.gz")
+    found = medseg.evaluate(
+        tmp_path / "pred.nii.gz", tmp_path / "ref.nii.gz", compare=tmp_path / "other.nii.gz", protocol=QUICK
+    )
+    assert "not compared, the other predictions have no such structure: label 2" in found.notes
