@@ -103,7 +103,7 @@ def people(path: Path | None, names: tuple[str, ...]) -> dict[str, Person]:
     """Case -> whose scan it is, from a CSV or JSON list with the columns case (or name), subject, session and others.
 
     Raises:
-        UsageError: MS-U163 the list has no column for cases, or cases of this evaluation are missing from it.
+        UsageError: MS-U163 the list has no column for cases, names one twice, or cases of this evaluation are missing from it.
     """
     if path is None:
         return {name: Person(name) for name in names}
@@ -115,6 +115,10 @@ def people(path: Path | None, names: tuple[str, ...]) -> dict[str, Person]:
         if not case:
             raise UsageError(
                 "MS-U163", "a row of this list names no case", file=path, mend="give it a column `case` and fill it"
+            )
+        if collision_key(case) in found:
+            raise UsageError(
+                "MS-U163", f"case {case!r} stands twice in this list", file=path, mend="keep one row a case"
             )
         used = [keys[k] for k in ("case", "name", "subject", "session") if k in keys]
         found[collision_key(case)] = Person(

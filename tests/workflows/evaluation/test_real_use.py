@@ -13,7 +13,7 @@ from medseg.errors import InputError, OutputError, UsageError
 from medseg.metrics.table import direction
 from medseg.readers.cases.label_maps import LabelMap
 from medseg.workflows.evaluation.confidence import maps_beside
-from medseg.workflows.evaluation.pairs import pair_up
+from medseg.workflows.evaluation.pairs import pair_up, people
 from medseg.workflows.evaluation.protocol import Protocol
 
 QUICK = Protocol(draws=20)
@@ -162,3 +162,9 @@ def test_structures_that_the_other_predictions_lack_are_told(tmp_path):
         tmp_path / "pred.nii.gz", tmp_path / "ref.nii.gz", compare=tmp_path / "other.nii.gz", protocol=QUICK
     )
     assert "not compared, the other predictions have no such structure: label 2" in found.notes
+
+
+def test_a_case_that_stands_twice_in_the_list_is_refused(tmp_path):
+    (tmp_path / "cases.csv").write_text("case,site\na,x\nA,y\n")
+    with pytest.raises(UsageError, match=r"MS-U163.*'A' stands twice"):
+        people(tmp_path / "cases.csv", ("a",))
