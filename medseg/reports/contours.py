@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import find_objects, uniform_filter1d
 
+from medseg.geometry import Grid
+from medseg.metrics.contingency import contingency
 from medseg.reports.planes import PLANES, Plane, centre, letters, outline, show, slice_of, window_of
 from medseg.volume import Volume
 
@@ -70,13 +72,35 @@ def views(picture: Picture, colour: tuple[int, int, int]) -> tuple[tuple[float, 
     if len({a.shape for a in arrays}) > 1:
         msg = f"the maps of one picture lie on one grid, got shapes {', '.join(str(a.shape) for a in arrays)}"
         raise ValueError(msg)
-    pred, ref, *image = (Volume(a, picture.affine).reoriented("RAS") for a in arrays)
+    pred, ref, *image = (volume.reoriented("RAS") for volume in _around(picture, arrays))
     backdrop = image[0].array if image else ((ref.array > 0) | (pred.array > 0)).astype(np.uint8)
     pred_mask, ref_mask = (np.isin(v.array, picture.values) for v in (pred, ref))
     scene = Scene(pred_mask, ref_mask, backdrop, bool(image), ref.spacing_mm)
     place = disagreement(scene.pred, scene.ref, scene.spacing_mm)
     x, y, z = (float(v) for v in ref.grid.to_world(np.array([place], np.float64))[0])
     return (x, y, z), [_view(scene, picture, plane, place[plane.normal], colour) for plane in PLANES]
+
+
+def _around(picture: Picture, arrays: list[np.ndarray]) -> list[Volume]:
+    """The part of the maps that a picture can show: the structure and as much about it as its widest window needs."""
+    table = contingency(picture.pred, picture.ref)
+    sides = ((table.pred_values, table.pred_boxes), (table.ref_values, table.ref_boxes))
+    boxes = np.concatenate([boxes[np.isin(values, picture.values)] for values, boxes in sides])
+    grid = Grid(picture.ref.shape, picture.affine)
+    if not len(boxes):
+        return [Volume(a, grid.affine) for a in arrays]
+    start, stop = boxes[..., 0].min(0), boxes[..., 1].max(0)
+    extent_mm = (stop - start) * grid.spacing_mm
+    margin = np.ceil((_side_mm(extent_mm.max()) - extent_mm) / 2 / grid.spacing_mm).astype(int) + 1
+    start, stop = np.maximum(start - margin, 0), np.minimum(stop + margin, grid.shape)
+    cut = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    affine = grid.crop(tuple(start), tuple(stop)).affine
+    return [Volume(a[cut], affine) for a in arrays]
+
+
+def _side_mm(extent_mm: float) -> float:
+    """Side of the square that shows so much, with a margin."""
+    return max(24.0, extent_mm + max(10.0, 0.5 * extent_mm))
 
 
 def disagreement(pred: np.ndarray, ref: np.ndarray, spacing_mm: tuple[float, float, float]) -> tuple[int, int, int]:
@@ -111,8 +135,7 @@ def _window(mask: np.ndarray, across_mm: float, up_mm: float) -> tuple[float, fl
     if not len(rows):
         rows, columns = (np.arange(n) for n in mask.shape)
     across, up = (columns[-1] - columns[0] + 1) * across_mm, (rows[-1] - rows[0] + 1) * up_mm
-    side = max(24.0, max(across, up) + max(10.0, 0.5 * max(across, up)))
-    return (columns[0] + columns[-1]) / 2, (rows[0] + rows[-1]) / 2, side
+    return (columns[0] + columns[-1]) / 2, (rows[0] + rows[-1]) / 2, _side_mm(max(across, up))
 
 
 def _draw(ref, pred, backdrop, window, plane: Plane, scene: Scene, colour: tuple[int, int, int], dpi: int) -> bytes:

@@ -48,7 +48,7 @@ PLANES = (
 
 def slice_of(array: np.ndarray, plane: Plane, index: int) -> np.ndarray:
     """(rows, columns) of a RAS (I, J, K) array as shown: row 0 at the bottom, column 0 at the left."""
-    cut = array.take(index, plane.normal)
+    cut = array[(slice(None),) * plane.normal + (index,)]
     remaining = [axis for axis in range(3) if axis != plane.normal]
     if remaining.index(plane.up) == 1:
         cut = cut.T

@@ -164,6 +164,9 @@ def _run(
     if any(person.session for person in of.values()):
         changes, said = sessions(pairs.pairs, of, structures, rules, task.options, resample=task.resample)
         notes += said
+    asked = {*rules.centreline, *(rules.instances.structures if rules.instances else ())}
+    if unknown := asked - {row.structure for row in rows}:
+        notes.append(f"the protocol asks for structures that no map has: {', '.join(sorted(unknown))}")
     if scores and not rows:
         notes.append("no map holds any structure, so there is nothing to measure: name structures with --labels")
     found = Evaluation(

@@ -255,10 +255,11 @@ def test_instances_of_all_cases_are_pooled(tmp_path):
 
 
 def test_centrelines_of_a_protocol(folders):
-    rules = Protocol(draws=50, centreline=("label 1",))
+    rules = Protocol(draws=50, centreline=("label 1", "label 11"))
     found = medseg.evaluate(folders / "pred", folders / "ref", protocol=rules)
     assert "cldice" in found.summary["label 1"]
     assert "cldice" not in found.summary["label 2"]
+    assert "the protocol asks for structures that no map has: label 11" in found.notes
 
 
 def test_maps_of_certainty_beside_a_prediction(tmp_path):
