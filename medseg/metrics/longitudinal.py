@@ -7,7 +7,7 @@ Lesions are connected components. Those of the earlier and of the later scan tha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import cc3d
 import numpy as np
@@ -56,7 +56,7 @@ def change(
     *,
     voxel_ml: float,
     growth: float = 0.25,
-    connectivity: int = 26,
+    connectivity: Literal[6, 18, 26] = 26,
     minimum_mm3: float = 0.0,
 ) -> Change:
     """Compare a structure's masks in two scans on one grid.
@@ -102,7 +102,7 @@ def change(
     )
 
 
-def components(mask: np.ndarray, connectivity: int = 26, smallest: int = 0) -> np.ndarray:
+def components(mask: np.ndarray, connectivity: Literal[6, 18, 26] = 26, smallest: int = 0) -> np.ndarray:
     """Connected components of a mask (I, J, K) numbered 1, 2, ...; those of fewer than `smallest` voxels left out."""
     labels = cc3d.connected_components(mask, connectivity=connectivity)
     if smallest <= 1:

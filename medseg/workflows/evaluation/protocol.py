@@ -10,7 +10,7 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import medseg
 from medseg.errors import UsageError
@@ -36,7 +36,7 @@ class Instances:
     """
 
     structures: tuple[str, ...] = ()
-    connectivity: int = 26
+    connectivity: Literal[6, 18, 26] = 26
     iou: tuple[float, ...] = (0.1, 0.5)
     minimum_mm3: float = 0.0
     buckets_mm3: tuple[float, ...] = ()
