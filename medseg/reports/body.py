@@ -73,7 +73,8 @@ def body_of(image: Volume) -> Body:
     else:
         low, high = np.percentile(coarse, (2, 98))
         level = low + _MR_SKIN * (high - low)
-        coarse = ndimage.uniform_filter(coarse, [3 if n >= 16 else 1 for n in coarse.shape])
+        for axis in (a for a, n in enumerate(coarse.shape) if n >= 16):
+            coarse = ndimage.uniform_filter1d(coarse, 3, axis=axis)
     mask = coarse > level
     opened = ndimage.binary_opening(mask) if min(mask.shape) >= 8 else mask
     labels, count = ndimage.label(opened)  # type: ignore[misc]
@@ -81,7 +82,7 @@ def body_of(image: Volume) -> Body:
         sizes = np.bincount(labels.reshape(-1))
         sizes[0] = 0
         mask = labels == sizes.argmax()
-    return Body(ndimage.binary_fill_holes(mask), (i, j, k))
+    return Body(np.asarray(ndimage.binary_fill_holes(mask)), (i, j, k))
 
 
 def sample_of(array: np.ndarray, most: int = 200_000) -> np.ndarray:

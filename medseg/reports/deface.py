@@ -170,9 +170,10 @@ def _air(channel: np.ndarray) -> np.generic:
 
 def _near(mask: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
     """The mask and everything within `_KEEP_MM` of it."""
-    boxes = ndimage.find_objects(mask.astype(np.uint8))[0]
+    boxes = next(iter(ndimage.find_objects(mask.astype(np.uint8))))
     reach = [int(np.ceil(_KEEP_MM / s)) for s in spacing_mm]
     box = tuple(slice(max(0, b.start - r), b.stop + r) for b, r in zip(boxes, reach, strict=True))
     out = np.zeros_like(mask)
-    out[box] = ndimage.distance_transform_edt(~mask[box], sampling=spacing_mm) <= _KEEP_MM  # type: ignore[operator]
+    away = np.asarray(ndimage.distance_transform_edt(np.logical_not(mask[box]), sampling=spacing_mm))
+    out[box] = away <= _KEEP_MM
     return out
