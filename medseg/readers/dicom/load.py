@@ -67,6 +67,8 @@ def _details(series: Series) -> dict[str, Any]:
         details["container"] = "mosaic"
     elif first.header.dataset is not None:
         details["container"] = "multi-frame"
+        # Of each file of `Source.files` the frames that form this volume, from 1: a derived object names them.
+        details["frames"] = [[p.frame + 1 for p in series.planes if p.path == file] for file in series.files]
     for key, name in _RECORDED.items():
         values = {p.keys.get(key) for p in series.planes}
         if len(values) == 1 and (value := values.pop()) is not None:
