@@ -15,8 +15,8 @@ from pathlib import Path
 
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 
-import slicer  # noqa: E402
-import vtk  # noqa: E402
+import slicer
+import vtk
 
 SIDE = 400
 
