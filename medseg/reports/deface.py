@@ -143,7 +143,7 @@ def _forehead(mask: np.ndarray, vertex: float, spacing: list[float]) -> float:
 
 def _extent(mask: np.ndarray, axis: int) -> np.ndarray:
     """(k,) voxels from the first to the last of the mask along an axis, a slice each."""
-    seen = mask.any(axis=1 - axis)
+    seen = np.asarray(mask.any(axis=1 - axis))
     first, last = seen.argmax(axis=0), seen.shape[0] - 1 - seen[::-1].argmax(axis=0)
     return np.where(seen.any(axis=0), last - first + 1, 0)
 
@@ -170,9 +170,10 @@ def _air(channel: np.ndarray) -> np.generic:
 
 def _near(mask: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
     """The mask and everything within `_KEEP_MM` of it."""
-    boxes = next(iter(ndimage.find_objects(mask.astype(np.uint8))))
-    reach = [int(np.ceil(_KEEP_MM / s)) for s in spacing_mm]
-    box = tuple(slice(max(0, b.start - r), b.stop + r) for b, r in zip(boxes, reach, strict=True))
+    found = np.argwhere(mask)
+    reach = np.ceil(_KEEP_MM / np.array(spacing_mm)).astype(int)
+    low, high = np.maximum(found.min(axis=0) - reach, 0), found.max(axis=0) + reach + 1
+    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     out = np.zeros_like(mask)
     away = np.asarray(ndimage.distance_transform_edt(np.logical_not(mask[box]), sampling=spacing_mm))
     out[box] = away <= _KEEP_MM

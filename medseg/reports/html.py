@@ -118,10 +118,10 @@ def _work(view: CaseView, carried: Carried, still: str) -> str:
         '<p class="where" id="where" role="status"></p>'
     )
     panel = (
-        f'<fieldset><legend>View</legend><div class="buttons">{buttons}</div></fieldset>'
-        f'<fieldset><legend>Zoom</legend><div class="buttons">{zoom}</div></fieldset>'
+        f'<fieldset disabled><legend>View</legend><div class="buttons">{buttons}</div></fieldset>'
+        f'<fieldset disabled><legend>Zoom</legend><div class="buttons">{zoom}</div></fieldset>'
         f"{_grey(view)}"
-        '<fieldset><legend>Structures</legend><label class="tick"><input type="checkbox" id="outlines" checked> '
+        '<fieldset disabled><legend>Structures</legend><label class="tick"><input type="checkbox" id="outlines" checked> '
         f"Outlines</label>{_slider('fill', 'Fill', 0)}</fieldset>{_uncertainty(carried)}"
     )
     return (
@@ -138,7 +138,7 @@ def _grey(view: CaseView) -> str:
         )
         presets = f'<select id="preset" aria-label="Window preset"><option value="">Window …</option>{options}</select>'
     return (
-        f'<fieldset><legend>Grey values</legend>{presets}<div class="pair"><label>Level <input type="number" id="level" '
+        f'<fieldset disabled><legend>Grey values</legend>{presets}<div class="pair"><label>Level <input type="number" id="level" '
         'step="any"></label><label>Width <input type="number" id="width" step="any" min="0"></label></div></fieldset>'
     )
 
@@ -151,7 +151,7 @@ def _uncertainty(carried: Carried) -> str:
         for key, title in (*((k, _title(k)) for k in carried.maps), ("", "Off"))
     )
     return (
-        f"<fieldset><legend>Uncertainty</legend>{radios}{_slider('opacity', 'Opacity', 60)}"
+        f"<fieldset disabled><legend>Uncertainty</legend>{radios}{_slider('opacity', 'Opacity', 60)}"
         f'{_slider("threshold", "Show from", 15, "threshold-value")}<div class="bar" id="bar"><i></i><span><span>0</span>'
         f'<span id="top"></span></span></div></fieldset><p class="caution">{_CAUTION}</p>'
     )
@@ -171,7 +171,9 @@ def _structures(structures: Sequence[Structure], view: CaseView) -> str:
     where = "the place where the model is least sure of it" if view.maps else "it"
     words = f"A name leads to {where}; a tick shows or hides its outline."
     every = (
-        '<label class="tick"><input type="checkbox" id="all" checked> Show all</label>' if len(structures) > 3 else ""
+        '<label class="tick"><input type="checkbox" id="all" checked disabled> Show all</label>'
+        if len(structures) > 3
+        else ""
     )
     above = f'<div class="above"><p class="lead">{words}</p>{every}</div>'
     return section("structures", "Structures", above, structure_table(structures, with_maps=bool(view.maps)))
@@ -204,7 +206,7 @@ def _data(view: CaseView, carried: Carried, structures: Sequence[Structure]) -> 
         "shape": image.grid.shape,
         "window": CT_WINDOW if hounsfield else window_of(image.array, view.image.source.modality),
         "unit": "HU" if hounsfield else "",
-        "gap": 2 * min(image.spacing_mm),
+        "extent": max(image.grid.extent_mm),
         "maps": [{"key": key, "title": _title(key), "top": _top(packed.slope * 255)} for key, packed in carried.maps.items()],
         "start": _first(structures),
         "structures": [

@@ -86,8 +86,8 @@ def _head(s: Structure, number: int, *, with_maps: bool) -> str:
         return f'<span class="structure">{dot}<span>{name}</span></span>'
     goes = "Go to where the model is least sure of it" if with_maps else "Go to it"
     return (
-        f'<span class="structure"><input type="checkbox" checked data-show="{number}" aria-label="Show {name}">{dot}'
-        f'<button type="button" class="jump" data-jump="{number}" title="{goes}">{name}</button></span>'
+        f'<span class="structure"><input type="checkbox" checked disabled data-show="{number}" aria-label="Show {name}">{dot}'
+        f'<button type="button" class="jump" disabled data-jump="{number}" title="{goes}">{name}</button></span>'
     )
 
 
@@ -166,13 +166,16 @@ class _Places:
         """Index in the box: the greatest uncertainty of 3 x 3 x 3 voxels inside or next to the structure, the nearest
         to its centre of equals; without a map its voxel nearest to the centre.
         """
-        voxels = np.argwhere(mask)
+        voxels: np.ndarray = np.argwhere(mask)
         centre = voxels.mean(axis=0)
         if self.doubt is not None:
-            local = ndimage.uniform_filter(np.nan_to_num(self.doubt[box].astype(np.float32)), 3, mode="nearest")
-            near = ndimage.binary_dilation(mask)
+            local = np.asarray(
+                ndimage.uniform_filter(np.nan_to_num(self.doubt[box].astype(np.float32)), 3, mode="nearest")
+            )
+            near = np.asarray(ndimage.binary_dilation(mask), bool)
             best = local[near].max()
             if best > 1e-4:
                 voxels = np.argwhere(near & (local >= best - 1e-6))
-        i, j, k = voxels[np.linalg.norm(voxels - centre, axis=1).argmin()]
+        away = ((voxels - centre) ** 2).sum(axis=1)
+        i, j, k = voxels[int(np.argmin(away))]
         return int(i), int(j), int(k)

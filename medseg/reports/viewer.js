@@ -12,13 +12,20 @@
   const api = { state, nv: null, mm, goTo, setView, setMap, reload };
   window.medseg = api;
 
-  // Slices in which the outlines keep their width on the screen, whatever the size of a voxel.
+  // Slices in which the outlines keep their width on the screen, whatever the size of a voxel. Four of NiiVue's
+  // uniforms serve it: overlayAlphaShader is the map's opacity, drawOpacity that of the fill, drawRimOpacity the width
+  // of the outlines in pixels, 0 for none. NiiVue looks for one uniform a line.
   const SHADER = `#version 300 es
 precision highp int;
 precision highp float;
-uniform highp sampler3D volume, overlay, drawing;
+uniform highp sampler3D volume;
+uniform highp sampler3D overlay;
+uniform highp sampler3D drawing;
 uniform highp sampler2D colormap;
-uniform float overlays, opacity, overlayAlphaShader, drawOpacity, drawRimOpacity;
+uniform float overlays;
+uniform float overlayAlphaShader;
+uniform float drawOpacity;
+uniform float drawRimOpacity;
 in vec3 texPos;
 out vec4 color;
 vec4 look(float index) {
@@ -49,7 +56,7 @@ void main() {
       at(texPos + slant) != here || at(texPos - slant) != here || at(texPos + other) != here || at(texPos - other) != here)
     color.rgb = hue;
 }`;
-  const OUTLINE_PX = 1.6;
+  const OUTLINE_PX = 2;
   const PLANES = { axial: 0, coronal: 1, sagittal: 2 };
 
   start().then(
@@ -78,8 +85,8 @@ void main() {
     const canvas = by("canvas");
     nv = new Niivue({
       isRadiologicalConvention: true, isSliceMM: true, sagittalNoseLeft: true, dragAndDropEnabled: false,
-      backColor: [0, 0, 0, 1], crosshairColor: [0.45, 0.85, 1, 0.75], crosshairWidthUnit: "mm", crosshairWidth: 0.4,
-      crosshairGap: page.gap, fontColor: [1, 0.87, 0.33, 1], fontMinPx: 14, fontSizeScaling: 0.3, showAllOrientationMarkers: true,
+      backColor: [0, 0, 0, 1], crosshairColor: [0.45, 0.85, 1, 0.75], crosshairWidthUnit: "mm", crosshairWidth: page.extent / 300,
+      crosshairGap: page.extent / 40, fontColor: [1, 0.87, 0.33, 1], fontMinPx: 16, fontSizeScaling: 0.4, showAllOrientationMarkers: true,
       logLevel: "error", loadingText: "", dragMode: DRAG_MODE.windowing, scrollRequiresFocus: true, viewModeHotKey: "", clipPlaneHotKey: "",
       cycleClipPlaneHotKey: "", isColorbar: false,
     });
@@ -104,6 +111,7 @@ void main() {
     setView("planes");
     goTo(page.start);
     by("stage").classList.add("live");
+    for (const part of document.querySelectorAll(":disabled")) part.disabled = false;
   }
 
   async function load(id, options) {
