@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from medseg.writers.dicom.maker import Maker
     from medseg.writers.dicom.sources import SourceLike
 
+#: See `_planes`; of so few slices empty frames are kept.
+_FEWEST = 2
 _SYNTAX = {"binary": ExplicitVRLittleEndian, "labelmap": RLELossless}
 
 
@@ -46,7 +48,8 @@ def write_dicom_seg(
 ) -> Dataset:
     """Write a label map as a DICOM SEG, atomically.
 
-    Frames without a voxel are left out, as is usual: readers place the others by their positions.
+    Frames without a voxel are left out, as is usual (a neighbour of a single slice apart): readers place the others by
+    their positions.
 
     Args:
         path: the file.
@@ -71,7 +74,7 @@ def write_dicom_seg(
     segments = segments_of(segmentation, kind, file=path)
     frames = frame_grid(segmentation.grid, sources, file=path)
     labels = frames.frames(segmentation.array)
-    planes = [k for k in range(len(labels)) if labels[k].any()] or [len(labels) // 2]
+    planes = _planes(labels)
     table = [(s.number, s.label) for s in segments]
     uid = content_uid("seg", sources, maker, kind, series_number, description, table, frames.grid.affine, labels)
     with quiet():
@@ -83,7 +86,7 @@ def write_dicom_seg(
             transfer_syntax_uid=_SYNTAX[kind],
             content_label="SEGMENTATION",
             content_description=text(maker.warning or f"{maker.bundle} {maker.version}"),
-            omit_empty_frames=True,
+            omit_empty_frames=len(planes) != _FEWEST,
             **placement(frames, planes),
             **common(sources, maker, series_number=series_number, uid=uid, description=description),
         )
@@ -99,3 +102,15 @@ def write_dicom_seg(
 
     atomic_write(path, write)
     return seg
+
+
+def _planes(labels: np.ndarray) -> list[int]:
+    """The slices that are written: those that are not empty, and at least two.
+
+    Of a single position dcmqi 1.5.7 does not know how thick it is, and 3D Slicer would show a lesion of one slice
+    with a thickness of 1e-310 mm.
+    """
+    planes = [k for k in range(len(labels)) if labels[k].any()] or [len(labels) // 2]
+    if len(planes) == 1 and len(labels) > 1:
+        planes.append(planes[0] - 1 if planes[0] else 1)
+    return sorted(planes)
