@@ -157,7 +157,8 @@ def _about(case: IndexEntry) -> str:
     if case.status not in _DONE:
         lines.append(f'<p class="bad"><b>{text(case.status.capitalize())}.</b> {text(case.reason)}</p>')
     elif case.status != "done":
-        lines.append(f'<p class="quiet">{text(case.status.capitalize())}</p>')
+        words = "Kept as it was edited by hand" if case.status == "kept" else case.status.capitalize()
+        lines.append(f'<p class="quiet">{text(words)}</p>')
     if case.warning:
         lines.append(f'<p class="bad"><b>{text(case.warning)}</b></p>')
     numbers = []
