@@ -29,7 +29,8 @@ def test_the_box_of_highest_mean(seed):
     array = rng.random(rng.integers(1, 9, 3)).astype(np.float32) ** 4
     spacing = tuple(rng.uniform(0.5, 6, 3))
     means = box_means(array, spacing)
-    assert means[most_uncertain(array, spacing)] >= means.max() * (1 - 1e-3)
+    for order in "CF":
+        assert means[most_uncertain(np.asarray(array, order=order), spacing)] >= means.max() * (1 - 2e-4)
 
 
 def test_a_stray_voxel_loses_against_a_neighbourhood():
