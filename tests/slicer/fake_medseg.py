@@ -26,12 +26,13 @@ ROWS = [("Dim «ä»", 1, (0.25, 0.5, 0.75)), ("Bright", 2, (1.0, 0.0, 0.2))]
 
 
 def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
 
 def main() -> int:
     if sys.argv[1] == "bundles":
-        print(json.dumps(BUNDLES))
+        sys.stdout.write(json.dumps(BUNDLES) + "\n")
         return 0
     parser = argparse.ArgumentParser()
     parser.add_argument("command")
@@ -56,16 +57,16 @@ def sound(args, *, folder: Path | None = None) -> int:
     say("     the scan is coarse")
     say("     case   structure   volume (mL)   flags ")
     case = {"name": "scan", "status": "done", "folder": str(folder), "outside_domain": ["age"], "notes": ["coarse"]}
-    print(json.dumps({"out": str(args.out), "exit_code": 0, "cases": [case]}))
+    sys.stdout.write(json.dumps({"out": str(args.out), "exit_code": 0, "cases": [case]}) + "\n")
     return 0
 
 
 def wait(args) -> int:
     """Works until it is interrupted, and then leaves as medseg does."""
-    args.out.mkdir(parents=True)
+    args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "half.nii.gz").write_bytes(b"half")
-    say(f"1 case | wait | pid {os.getpid()}")
     try:
+        say(f"1 case | wait | pid {os.getpid()}")
         time.sleep(600)
     except KeyboardInterrupt:
         say("interrupted")
@@ -101,7 +102,7 @@ def domain(args) -> int:
         "what": "it is too small",
         "mend": "add --outside-domain",
     }
-    print(json.dumps({"out": str(args.out), "exit_code": 3, "cases": [case]}))
+    sys.stdout.write(json.dumps({"out": str(args.out), "exit_code": 3, "cases": [case]}) + "\n")
     return 3
 
 

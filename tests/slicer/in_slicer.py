@@ -1,6 +1,6 @@
 """The Slicer module's logic in 3D Slicer's own code. Runs in .venv-slicer, beside pytest:
 
-    python in_slicer.py SCENARIO '{"key": "value"}'        prints what the scenario found, as JSON
+python in_slicer.py SCENARIO '{"key": "value"}'        prints what the scenario found, as JSON
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import vtk
 from MedSegLib.command import Options
 from MedSegLib.errors import MedSegError
 from MedSegLib.logic import MedSegLogic
+from MedSegLib.nifti_header import read_nifti_header
 from MedSegLib.source import prepare, safe_name, same_place
 from MedSegLib.views import most_uncertain, peak
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
@@ -124,7 +125,11 @@ def describe(job, scene):
         found["table"] = {
             table.GetColumnName(c): [table.GetCellText(r, c) for r in rows] for c in range(table.GetNumberOfColumns())
         }
-        found["numbers"] = [table.GetColumnName(c) for c in range(table.GetNumberOfColumns()) if table.GetTable().GetColumn(c).IsA("vtkDoubleArray")]
+        found["numbers"] = [
+            table.GetColumnName(c)
+            for c in range(table.GetNumberOfColumns())
+            if table.GetTable().GetColumn(c).IsA("vtkDoubleArray")
+        ]
     return found
 
 
@@ -137,6 +142,10 @@ def colour(node, index):
 def results(scene):
     kinds = ("vtkMRMLSegmentationNode", "vtkMRMLTableNode", "vtkMRMLColorTableNode", "vtkMRMLSegmentationStorageNode")
     return [k for k in kinds for _ in range(scene.GetNumberOfNodesByClass(k))]
+
+
+def names(folder):
+    return sorted(path.name for path in Path(folder).iterdir())
 
 
 def views(scene):
@@ -164,7 +173,7 @@ def segment(medseg, bundle, scan=None, uncertainty="", keep="", gap=False, **opt
     job.show()
     left = [path.name for path in Path(os.environ["TMPDIR"]).glob("medseg-*")]
     more = {"affine": affine_of(volume), "volume": volume.GetID(), "views": views(scene), "texts": texts, "left": left}
-    return {**found, **more, "command": job.command, "over": job.poll(), "out": os.listdir(keep) if keep else []}
+    return {**found, **more, "command": job.command, "over": job.poll(), "out": names(keep) if keep else []}
 
 
 def phantom(seed=7, hand=-1):
@@ -185,15 +194,36 @@ def phantom(seed=7, hand=-1):
 
 def cancelled(medseg, bundle, keep=""):
     scene = new_scene()
-    job = MedSegLogic(scene, medseg, grace_s=0.5).segment(made(scene, *phantom()), Options(bundle), Path(keep) if keep else None)
+    job = MedSegLogic(scene, medseg, grace_s=0.5).segment(
+        made(scene, *phantom()), Options(bundle), Path(keep) if keep else None
+    )
     ran(job, until=lambda job: job.progress.fraction is not None)
     job.cancel()
     ran(job)
     left = [path.name for path in Path(os.environ["TMPDIR"]).glob("medseg-*")]
     return {
         "code": job.process.returncode, "loaded": job.loaded is not None, "error": str(job.error), "left": left,
-        "out": os.listdir(keep) if keep else [], "nodes": len(results(scene)), "pids": job.progress.text,
+        "out": names(keep) if keep else [], "nodes": len(results(scene)), "pids": job.progress.text,
     }  # fmt: skip
+
+
+def unstarted(medseg, gone, keep):
+    """What is refused before anything runs, and what that leaves behind."""
+    scene, found = new_scene(), {}
+    volume = made(scene, *phantom())
+    for name, setting, options, place in (
+        ("gone", medseg, Options("sound"), gone),
+        ("bundle", medseg, Options(""), keep),
+        ("uncertainty", medseg, Options("sound", uncertainty="mc:1"), keep),
+        ("medseg", gone, Options("sound"), keep),
+    ):
+        try:
+            MedSegLogic(scene, setting).segment(volume, options, Path(place))
+            found[name] = "started"
+        except MedSegError as error:
+            found[name] = str(error)
+    left = [path.name for path in Path(os.environ["TMPDIR"]).glob("medseg-*")]
+    return {**found, "left": left, "out": names(keep)}
 
 
 def killed(medseg):
@@ -205,7 +235,7 @@ def killed(medseg):
     return {"over": not job.poll(), "left": left, "pids": job.progress.text}
 
 
-def transformed(medseg, warp=False, dicom=""):
+def transformed(medseg, warp=False, dicom=()):
     """A volume under a transform: its results stand under it too."""
     scene = new_scene()
     volume = series(scene, dicom) if dicom else made(scene, *phantom())
@@ -232,9 +262,8 @@ def transformed(medseg, warp=False, dicom=""):
     return {**describe(job, scene), "expected": transform.GetID(), "affine": affine_of(volume)}
 
 
-def series(scene, folder):
+def series(scene, files):
     """A DICOM series read as the application's DICOM module does: first file and list of all."""
-    files = sorted(str(path) for path in Path(folder).iterdir())
     storage = scene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
     storage.SetFileName(files[0])
     storage.ResetFileNameList()
@@ -248,13 +277,18 @@ def series(scene, folder):
     return node
 
 
-def dicom(medseg, folder, bundle="sound"):
+def dicom(medseg, files, bundle="sound", uncertainty="tta"):
     scene = new_scene()
-    volume = series(scene, folder)
-    job = MedSegLogic(scene, medseg).segment(volume, Options(bundle, uncertainty="tta", outside_domain=True))
+    volume = series(scene, files)
+    job = MedSegLogic(scene, medseg).segment(volume, Options(bundle, uncertainty=uncertainty, outside_domain=True))
     handed = sorted(path.name for path in job.source.path.iterdir())
     ran(job)
-    return {**describe(job, scene), "handed": handed, "name": safe_name(volume), "shape": volume.GetImageData().GetDimensions()}
+    return {
+        **describe(job, scene),
+        "handed": handed,
+        "name": safe_name(volume),
+        "shape": volume.GetImageData().GetDimensions(),
+    }
 
 
 def sources(scan, folder):
@@ -266,8 +300,14 @@ def sources(scan, folder):
         place.mkdir()
         source = prepare(volume, place)
         again = read(scene, source.path)
-        same = same_place(volume, again) and bool(np.array_equal(array_of(volume.GetImageData()), array_of(again.GetImageData())))
-        found[name] = [source.kind, source.path.name, same and np.allclose(affine_of(volume), affine_of(again), atol=1e-4)]
+        same = same_place(volume, read_nifti_header(source.path)) and bool(
+            np.array_equal(array_of(volume.GetImageData()), array_of(again.GetImageData()))
+        )
+        found[name] = [
+            source.kind,
+            source.path.name,
+            same and np.allclose(affine_of(volume), affine_of(again), atol=1e-4),
+        ]
 
     kind("untouched", read(scene, scan))
     painted = read(scene, scan)
@@ -294,7 +334,12 @@ def refused(folder):
     empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
     labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
     labels.SetAndObserveImageData(made(scene, array, affine).GetImageData())
-    for name, volume in {"none": None, "empty": empty, "labels": labels, "sheared": made(scene, array, sheared, "tilted")}.items():
+    for name, volume in {
+        "none": None,
+        "empty": empty,
+        "labels": labels,
+        "sheared": made(scene, array, sheared, "tilted"),
+    }.items():
         try:
             prepare(volume, Path(folder))
             found[name] = "accepted"
@@ -332,5 +377,98 @@ def peaks():
     return {"agree": agree, "nan": peak(nan, [2, 2, 2]), "zeros": most_uncertain(zeros)}
 
 
+def widget(medseg, startup=True):
+    """The panel as a user goes through it; see stand_in_qt."""
+    import stand_in_qt
+
+    os.environ["PATH"] = "/usr/bin:/bin"  # where there is no medseg
+    os.environ.pop("MEDSEG_EXECUTABLE", None)
+    scene, found = new_scene(), {}
+    folder = Path(__file__).parents[2] / "scripts" / "slicer" / "MedSeg"
+
+    def before_slicer():
+        if not startup:
+            raise AttributeError("app")
+        return {"PATH": os.environ["PATH"], "TMPDIR": os.environ["TMPDIR"]}
+
+    module = stand_in_qt.install(scene, folder, before_slicer)
+    panel = module.MedSegWidget()
+    panel.setup()
+    ui = panel.ui
+
+    def settle(until=lambda: False):
+        start = time.monotonic()
+        while (panel.timer.running or panel.typed.running) and not until():
+            assert time.monotonic() - start < 60
+            panel.typed.tick()
+            panel.timer.tick()
+            time.sleep(0.02)
+
+    settle()
+    found["unset"] = ui.statusLabel.text
+    ui.medsegPathEdit.currentPath = medseg
+    settle()
+    found["setting"] = stand_in_qt.Settings.values["MedSeg/Executable"]
+    found["bundles"] = [item[:2] for item in ui.bundleComboBox.items]
+    found["tip"] = ui.bundleComboBox.items[0][2]
+    found["without volume"] = [ui.applyButton.enabled, ui.applyButton.toolTip]
+    ui.volumeSelector.setCurrentNode(made(scene, *phantom()))
+    found["with volume"] = [ui.applyButton.enabled, ui.cancelButton.enabled, ui.jumpButton.enabled]
+    ui.samplesSpinBox.value = 9
+    samples = [ui.samplesSpinBox.enabled]
+    ui.uncertaintyComboBox.currentIndex = 1
+    found["samples"] = [*samples, ui.samplesSpinBox.enabled]
+    ui.applyButton.click()
+    found["busy"] = [ui.applyButton.enabled, ui.cancelButton.enabled, ui.progressBar.maximum]
+    found["command"] = panel.job.command[-5:]
+    settle(until=lambda: ui.progressBar.value == 250)
+    found["at a quarter"] = [ui.progressBar.value, ui.progressBar.maximum, ui.statusLabel.text]
+    settle()
+    found["done"] = [ui.applyButton.enabled, ui.cancelButton.enabled, ui.jumpButton.enabled, ui.progressBar.value]
+    found["status"], found["log"] = ui.statusLabel.text, ui.logText.plainText
+    found["views"] = views(scene)
+    ui.jumpButton.click()
+    found["nodes"] = len(results(scene))
+    for name, bundle in (("failed", "domain"), ("cancel", "wait"), ("closed", "wait")):
+        ui.bundlePathEdit.currentPath = bundle
+        ui.applyButton.click()
+        pid = panel.job.process.pid
+        settle(until=lambda: "pid" in ui.statusLabel.text)
+        if name == "cancel":
+            ui.cancelButton.click()
+            found["stopping"] = [ui.statusLabel.text, ui.cancelButton.enabled]
+        if name == "closed":
+            scene.Clear(0)
+        settle()
+        found[name] = [
+            ui.statusLabel.text,
+            ui.progressBar.maximum,
+            ui.applyButton.enabled,
+            Path(f"/proc/{pid}").exists(),
+        ]
+    ui.volumeSelector.setCurrentNode(None)
+    found["no volume"] = ui.applyButton.enabled
+    ui.volumeSelector.setCurrentNode(made(scene, *phantom()))
+    ui.applyButton.click()
+    pid = panel.job.process.pid
+    panel.cleanup()
+    found["cleaned"] = [panel.timer.running, Path(f"/proc/{pid}").exists()]
+    return found
+
+
+def own_tests(medseg):
+    """The tests that the module brings for the application itself."""
+    import stand_in_qt
+
+    folder = Path(__file__).parents[2] / "scripts" / "slicer" / "MedSeg"
+    module = stand_in_qt.install(new_scene(), folder, lambda: dict(os.environ))
+    stand_in_qt.Settings.values["MedSeg/Executable"] = medseg
+    slicer.app = type("App", (), {"processEvents": staticmethod(lambda: time.sleep(0.01))})
+    slicer.util.tempDirectory = lambda: os.environ["TMPDIR"]
+    slicer.util.addVolumeFromArray = lambda array: made(slicer.mrmlScene, array.transpose(2, 1, 0), np.eye(4))
+    module.MedSegTest("runTest").runTest()
+    return {"ran": True}
+
+
 if __name__ == "__main__":
-    print("\n" + json.dumps(globals()[sys.argv[1]](**json.loads(sys.argv[2]))))
+    sys.stdout.write("\n" + json.dumps(globals()[sys.argv[1]](**json.loads(sys.argv[2]))) + "\n")

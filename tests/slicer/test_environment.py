@@ -26,7 +26,11 @@ def test_without_the_application_all_that_slicer_set_goes():
 def test_the_environment_before_slicer_is_taken_as_it_was_but_for_what_no_other_python_bears():
     startup = {"LD_LIBRARY_PATH": "/opt/cuda/lib", "PYTHONPATH": "/home/a/lib", "PYTHONHOME": "/x", "PATH": "/usr/bin"}
     found = clean_environment({**OF_SLICER, "ONLY_NOW": "1"}, startup)
-    assert (found["LD_LIBRARY_PATH"], found["PYTHONPATH"], found["PATH"]) == ("/opt/cuda/lib", "/home/a/lib", "/usr/bin")
+    assert (found["LD_LIBRARY_PATH"], found["PYTHONPATH"], found["PATH"]) == (
+        "/opt/cuda/lib",
+        "/home/a/lib",
+        "/usr/bin",
+    )
     assert not {"PYTHONHOME", "ONLY_NOW", "FORCE_COLOR"} & set(found)
 
 

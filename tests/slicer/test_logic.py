@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 BUNDLE = "hippocampus_mri_segmentation"
@@ -86,14 +87,17 @@ def test_results_can_be_kept_and_two_runs_do_not_meet(fake, in_slicer, tmp_path)
     assert sorted(again["out"]) == ["made_sound", "made_sound_2"]
     assert (keep / "made_sound_2" / "scan" / "segmentation.seg.nrrd").is_file()
     assert again["stored"] == [True, True, True, False, True]
-    missing = in_slicer_error(in_slicer, fake, tmp_path / "gone")
-    assert "does not exist" in missing
 
 
-def in_slicer_error(in_slicer, fake, keep):
-    with pytest.raises(AssertionError) as caught:
-        in_slicer("segment", medseg=fake, bundle="sound", keep=keep)
-    return str(caught.value)
+def test_what_stops_a_run_before_it_begins(fake, in_slicer, tmp_path):
+    keep = tmp_path / "keep"
+    keep.mkdir()
+    found = in_slicer("unstarted", medseg=fake, gone=tmp_path / "gone", keep=keep)
+    assert "no folder for the results can be made: No such file" in found["gone"]
+    assert "no bundle is chosen" in found["bundle"]
+    assert "is no way to find uncertainty" in found["uncertainty"]
+    assert "does not exist" in found["medseg"]
+    assert (found["left"], found["out"]) == ([], [])
 
 
 def test_without_uncertainty_there_is_a_segmentation_alone(fake, in_slicer):
@@ -191,8 +195,20 @@ def test_what_cannot_be_handed_over(in_slicer, tmp_path):
     assert "harden" in found["sheared"]
 
 
-def test_a_dicom_series_is_handed_over_as_it_is(fake, in_slicer, data):
-    found = in_slicer("dicom", medseg=fake, folder=data("dicom") / "dev" / "mr_hippocampus_crop_13")
+def by_position(folder):
+    """The files of a series in the order in which Slicer's DICOM module hands them over."""
+
+    def along(path):
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        row, column = np.reshape(np.array(header.ImageOrientationPatient, float), (2, 3))
+        return float(np.dot(np.cross(row, column), np.array(header.ImagePositionPatient, float)))
+
+    return [str(path) for path in sorted(folder.iterdir(), key=along)]
+
+
+@pytest.mark.parametrize("name", ["mr_oblique_siemens", "ct_head_64x64x93_slicer"])
+def test_a_dicom_series_is_handed_over_as_it_is(fake, in_slicer, data, name):
+    found = in_slicer("dicom", medseg=fake, files=by_position(data("dicom") / "dev" / name))
     assert found.get("error") is None
     assert found["kind"] == "dicom"
     assert len(found["handed"]) == found["shape"][2]
@@ -200,16 +216,19 @@ def test_a_dicom_series_is_handed_over_as_it_is(fake, in_slicer, data):
     assert found["name"] == "volume"
 
 
-def test_a_tilted_series_is_not_taken_for_its_volume(fake, in_slicer, data):
-    """Read without a correction the slices lie elsewhere than medseg, which reads the tilt, puts them."""
-    found = in_slicer("dicom", medseg=fake, folder=data("dicom") / "dev" / "ct_tilt_pos16_philips_sub")
-    assert found["kind"] == "dicom"
-    assert "does not lie on the volume's own grid" in found["notes"][-1]
+def test_a_volume_that_lies_elsewhere_than_its_series_is_told(fake, in_slicer, data):
+    """Read in the wrong order, or without a correction of the tilt, slices lie elsewhere than medseg puts them."""
+    tilted = by_position(data("dicom") / "dev" / "ct_tilt_pos16_philips_sub")
+    shuffled = by_position(data("dicom") / "dev" / "mr_oblique_siemens")[::3]
+    for files in (tilted, [*shuffled[1::2], *shuffled[::2]]):
+        found = in_slicer("dicom", medseg=fake, files=files)
+        assert found["kind"] == "dicom"
+        assert "does not lie on the volume's own grid" in found["notes"][-1]
 
 
 def test_results_of_a_straightened_series_stand_in_the_patient(fake, in_slicer, data):
-    folder = data("dicom") / "dev" / "ct_tilt_pos16_philips_sub"
-    found = in_slicer("transformed", medseg=fake, warp=True, dicom=folder)
+    files = by_position(data("dicom") / "dev" / "ct_tilt_pos16_philips_sub")
+    found = in_slicer("transformed", medseg=fake, warp=True, dicom=files)
     assert (found["kind"], found["transform"]) == ("dicom", None)
     assert found["notes"] == ["coarse", "outside the training data: age"]
 
@@ -226,14 +245,26 @@ def test_bundles_are_listed(fake, in_slicer):
 @pytest.mark.slow
 def test_the_real_command_on_a_real_scan(in_slicer, data, tmp_path):
     """What stands in the scene is what `medseg.predict` gives, voxel for voxel in number and in place."""
+    import typer
+
     import medseg
+    from medseg.cli.app import app
 
     scan = tmp_path / "Müller 1" / "hippocampus 015.nii.gz"
     scan.parent.mkdir()
     shutil.copy(data("hippocampus") / "imagesTr" / "hippocampus_015.nii.gz", scan)
-    found = in_slicer("segment", medseg=REAL, bundle=BUNDLE, scan=scan, device="cpu")
+    options = {name for option in typer.main.get_command(app).commands["predict"].params for name in option.opts}
+    uncertainty = "tta" if "--uncertainty" in options else ""
+    found = in_slicer("segment", medseg=REAL, bundle=BUNDLE, scan=scan, device="cpu", uncertainty=uncertainty)
     assert found.get("error") is None
     assert (found["kind"], found["left"]) == ("file", [])
+    assert not any("own grid" in note for note in found["notes"])
+    if uncertainty:
+        assert set(found["maps"]) == {"entropy", "mutual_information"}
+        for shown in found["maps"].values():
+            assert 0 <= shown["range"][0] <= shown["range"][1] <= 1
+            assert found["maps"]["entropy"]["range"][1] > 0.1
+        assert found["peak"] is not None
     expected = medseg.predict(scan, BUNDLE).segmentation
     names = {label.value: label.name for label in expected.labels}
     assert {s["value"]: s["name"] for s in found["segments"]} == names
@@ -252,3 +283,13 @@ def test_the_real_command_refuses_in_its_own_words(in_slicer):
     assert re.match(r"MS-X\d+: ", found["error"])
     assert "--outside-domain" in found["error"]
     assert found["nodes"] == 0
+
+
+@pytest.mark.slow
+def test_the_real_command_on_a_real_dicom_series(in_slicer, data):
+    files = by_position(data("dicom") / "dev" / "mr_hippocampus_crop_13")
+    found = in_slicer("dicom", medseg=REAL, files=files, bundle=BUNDLE, uncertainty="")
+    assert found.get("error") is None
+    assert found["kind"] == "dicom"
+    assert [s["value"] for s in found["segments"]] == [1, 2]
+    assert min(s["voxels"] for s in found["segments"]) > 500

@@ -17,7 +17,12 @@ def oblique(seed):
     return affine
 
 
-@given(seed=st.integers(0, 10**6), version=st.sampled_from([1, 2]), big=st.booleans(), codes=st.sampled_from([(1, 1), (0, 1), (2, 0), (0, 0)]))
+@given(
+    seed=st.integers(0, 10**6),
+    version=st.sampled_from([1, 2]),
+    big=st.booleans(),
+    codes=st.sampled_from([(1, 1), (0, 1), (2, 0), (0, 0)]),
+)
 def test_what_nibabel_reads(tmp_path, seed, version, big, codes):
     """The oracle is nibabel: shape, sform and qform of either version and byte order, packed or not."""
     kind = (nibabel.Nifti1Header, nibabel.Nifti2Header)[version - 1]

@@ -61,7 +61,12 @@ def test_the_files_of_a_result(tmp_path):
     folder.mkdir()
     (folder / "segmentation.nii.gz").touch()
     found = read_outcome(0, case(folder, notes=["coarse"]), [], tmp_path)
-    assert (found.segmentation.name, found.maps, found.colours, found.measurements) == ("segmentation.nii.gz", {}, None, None)
+    assert (found.segmentation.name, found.maps, found.colours, found.measurements) == (
+        "segmentation.nii.gz",
+        {},
+        None,
+        None,
+    )
     assert (found.notes, found.outside_domain) == (("coarse",), ())
     for name in ("segmentation.seg.nrrd", "uncertainty_entropy.nii.gz", "uncertainty.ctbl", "measurements.csv"):
         (folder / name).touch()

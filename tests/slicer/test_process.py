@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from MedSegLib.environment import clean_environment
@@ -27,8 +28,7 @@ def start(*words, grace_s=0.3):
 
 def alive(pid):
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
@@ -59,7 +59,9 @@ def test_poll_never_waits():
 
 
 def test_cancel_is_an_interrupt_first(fake, tmp_path):
-    process = Process([str(fake), "predict", "x", "-o", str(tmp_path / "out"), "-b", "wait"], clean_environment(), grace_s=20)
+    process = Process(
+        [str(fake), "predict", "x", "-o", str(tmp_path / "out"), "-b", "wait"], clean_environment(), grace_s=20
+    )
     pids = told_pids(process)
     process.cancel()
     wait(process)

@@ -38,13 +38,17 @@ def test_what_is_left_is_told():
     assert found == Progress((1 + 0.25) / 4, "10 of 40 windows, about 3 min left")
 
 
-@pytest.mark.parametrize("line", ["", "     a note: 3 of 4 windows", " case  structure  volume (mL)", "error MS-D104: no"])
+@pytest.mark.parametrize(
+    "line", ["", "     a note: 3 of 4 windows", " case  structure  volume (mL)", "error MS-D104: no"]
+)
 def test_other_lines_change_nothing(line):
     now = Progress(0.25, "so far")
     assert advance(now, line) is now
 
 
-@given(st.lists(st.one_of(st.text(), st.from_regex(r"\[\d{1,3}/\d{1,3}\] .*: \d{1,4} of \d{1,4} windows, about 3 s left"))))
+@given(
+    st.lists(st.one_of(st.text(), st.from_regex(r"\[\d{1,3}/\d{1,3}\] .*: \d{1,4} of \d{1,4} windows, about 3 s left")))
+)
 def test_a_fraction_stays_one(lines):
     now = Progress()
     for line in lines:

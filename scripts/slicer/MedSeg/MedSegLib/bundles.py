@@ -66,5 +66,7 @@ def parse_bundles(text: str) -> list[Bundle]:
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         what = "what medseg printed is no list of bundles"
-        raise MedSegError(what, "run `medseg bundles --json` in a terminal; another version may be installed") from error
+        raise MedSegError(
+            what, "run `medseg bundles --json` in a terminal; another version may be installed"
+        ) from error
     return sorted(found, key=lambda bundle: (not bundle.weights, bundle.name))

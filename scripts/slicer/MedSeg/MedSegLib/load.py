@@ -16,6 +16,7 @@ from MedSegLib.errors import MedSegError
 from MedSegLib.outcome import MAPS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from MedSegLib.outcome import Result
@@ -78,10 +79,12 @@ def load_result(scene: Any, result: Result, volume: Any, name: str, *, transform
         if result.maps and result.colours:
             loaded.colours = load_colours(scene, result.colours)
         for key, path in result.maps.items():
-            loaded.maps[key] = load_map(scene, path, loaded.colours, f"{name} {MAPS[key].lower()}", fixed=key == "entropy")
+            loaded.maps[key] = load_map(
+                scene, path, loaded.colours, f"{name} {MAPS[key].lower()}", fixed=key == "entropy"
+            )
         if rows:
             loaded.table = load_table(scene, rows, f"{name} measurements")
-    except MedSegError:
+    except BaseException:
         for node in [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]:
             if node.GetID() not in before:
                 scene.RemoveNode(node)
@@ -91,7 +94,7 @@ def load_result(scene: Any, result: Result, volume: Any, name: str, *, transform
     return loaded
 
 
-def load_segmentation(scene: Any, path: Path, volume: Any, name: str, rows: list[dict[str, str]] = ()) -> Any:
+def load_segmentation(scene: Any, path: Path, volume: Any, name: str, rows: Sequence[dict[str, str]] = ()) -> Any:
     """A segmentation node, drawn as outlines so that what lies under it can be seen.
 
     Args:
@@ -201,7 +204,7 @@ def _read(scene: Any, node: Any, path: Path, storage_class: str) -> None:
         raise MedSegError(what, "start again; report this if it stays so", file=str(path))
 
 
-def _name_segments(segmentation: Any, rows: list[dict[str, str]]) -> None:
+def _name_segments(segmentation: Any, rows: Sequence[dict[str, str]]) -> None:
     names = {row["value"]: row["structure"] for row in rows if row.get("value") and row.get("structure")}
     for number in range(segmentation.GetNumberOfSegments()):
         segment = segmentation.GetNthSegment(number)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from MedSegLib.environment import clean_environment
 from MedSegLib.errors import MedSegError
 from MedSegLib.executable import find_medseg
 from MedSegLib.load import Loaded, detach, load_result
+from MedSegLib.nifti_header import read_nifti_header
 from MedSegLib.outcome import explain, read_outcome
 from MedSegLib.process import GRACE_S, Process
 from MedSegLib.progress import Progress, advance
@@ -73,12 +75,25 @@ class MedSegLogic:
         """
         environ = self.environment()
         medseg = self._medseg(environ)
-        work = Path(tempfile.mkdtemp(prefix="medseg-"))
+        try:
+            work = Path(tempfile.mkdtemp(prefix="medseg-"))
+        except OSError as error:
+            what = f"a temporary folder cannot be made: {error.strerror or error}"
+            raise MedSegError(what, "look whether the disk is full") from error
         try:
             source = prepare(volume, work)
             out = work / "out" if keep is None else new_folder(keep, f"{safe_name(volume)}_{Path(options.bundle).name}")
-            command = predict_command(medseg, source.path, out, options)
-            process = Process(command, environ, grace_s=self.grace_s)
+            try:
+                command = predict_command(medseg, source.path, out, options)
+                process = Process(command, environ, grace_s=self.grace_s)
+            except MedSegError:
+                if keep is not None:
+                    out.rmdir()
+                raise
+        except OSError as error:
+            shutil.rmtree(work, ignore_errors=True)
+            what = f"the volume cannot be handed to medseg: {error.strerror or error}"
+            raise MedSegError(what, "look whether the disk is full", file=str(error.filename or "")) from error
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
@@ -125,7 +140,16 @@ class SegmentJob:
     """
 
     def __init__(
-        self, scene: Any, volume: Any, source: Source, process: Process, command: list[str], out: Path, work: Path, *, kept: bool
+        self,
+        scene: Any,
+        volume: Any,
+        source: Source,
+        process: Process,
+        command: list[str],
+        out: Path,
+        work: Path,
+        *,
+        kept: bool,
     ) -> None:
         self.source, self.process, self.command, self.out, self.kept = source, process, command, out, kept
         self.progress = Progress()
@@ -145,7 +169,7 @@ class SegmentJob:
     @property
     def command_line(self) -> str:
         """What was run, to be copied into a terminal."""
-        return shlex.join(self.command)
+        return subprocess.list2cmdline(self.command) if os.name == "nt" else shlex.join(self.command)
 
     def poll(self) -> bool:
         """Whether it still runs; when it has just ended, loads its result."""
@@ -194,7 +218,9 @@ class SegmentJob:
         overlay = self.loaded.maps.get("entropy") or next(iter(self.loaded.maps.values()), None)
         if overlay is not None:
             self.peak = most_uncertain(overlay)
-            if self.source.comparable and volume is not None and not same_place(volume, overlay):
+        if self.source.comparable and volume is not None:
+            header = read_nifti_header(result.label_map) if result.label_map else None
+            if header is None or not same_place(volume, header):
                 self.notes.append("the result does not lie on the volume's own grid: look at both before you use it")
         if not self.kept:
             detach(self.loaded)
@@ -209,16 +235,20 @@ class SegmentJob:
 
 
 def new_folder(parent: Path, name: str) -> Path:
-    """`parent`/`name`, or with a number after it when that exists; the folder itself is left for medseg to make.
+    """Make `parent`/`name`, or with a number after it when that exists; nobody else can have made it.
 
     Raises:
         MedSegError: `parent` is no folder that can be written to.
     """
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        what = "the folder for the results does not exist, or may not be written to"
-        raise MedSegError(what, "choose another", file=str(parent))
     path, number = parent / name, 1
-    while path.exists():
-        number += 1
-        path = parent / f"{name}_{number}"
-    return path
+    while True:
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+            path = parent / f"{name}_{number}"
+        except OSError as error:
+            what = f"no folder for the results can be made: {error.strerror or error}"
+            raise MedSegError(what, "choose another folder to keep results in", file=str(parent)) from error
+        else:
+            return path

@@ -12,8 +12,14 @@ from MedSegLib.errors import MedSegError
 
 #: Exit code -> (what it means, what to do), for when medseg itself said no more.
 CODES = {
-    1: ("medseg met something it did not expect (a bug)", "run the command below in a terminal with --debug and report what it prints"),
-    2: ("medseg does not understand its command line", "this module and medseg may be of different versions: update the older one"),
+    1: (
+        "medseg met something it did not expect (a bug)",
+        "run the command below in a terminal with --debug and report what it prints",
+    ),
+    2: (
+        "medseg does not understand its command line",
+        "this module and medseg may be of different versions: update the older one",
+    ),
     3: ("medseg could not segment this volume", "read the messages below"),
     4: ("the bundle was refused, or has no weights", "choose another bundle, or look at it with `medseg bundle check`"),
     5: ("there was not enough memory", "close other programs, choose the CPU as device, or crop the volume"),
@@ -35,6 +41,7 @@ class Result:
     Args:
         folder: where they lie.
         segmentation: segmentation.seg.nrrd, or segmentation.nii.gz where there is no other.
+        label_map: segmentation.nii.gz.
         maps: "entropy" or "mutual_information" -> the file; empty when no uncertainty was asked for.
         colours: the colour table of the maps.
         measurements: measurements.csv.
@@ -44,6 +51,7 @@ class Result:
 
     folder: Path
     segmentation: Path
+    label_map: Path | None = None
     maps: dict[str, Path] = field(default_factory=dict)
     colours: Path | None = None
     measurements: Path | None = None
@@ -90,6 +98,7 @@ def _result(case: dict[str, Any], out: Path) -> Result:
     return Result(
         folder=folder,
         segmentation=found[0],
+        label_map=_file(folder / "segmentation.nii.gz"),
         maps={key: path for key, path in maps.items() if path.is_file()},
         colours=_file(folder / "uncertainty.ctbl"),
         measurements=_file(folder / "measurements.csv"),
@@ -101,11 +110,16 @@ def _result(case: dict[str, Any], out: Path) -> Result:
 def _error(returncode: int, case: dict[str, Any], lines: list[str]) -> MedSegError:
     meaning, mend = CODES.get(returncode, (f"medseg ended with exit code {returncode}", "read the messages below"))
     if returncode < 0:
-        meaning = f"medseg was ended by signal {-returncode}" + (", as happens when memory runs out" * (returncode == -9))
+        meaning = f"medseg was ended by signal {-returncode}" + (
+            ", as happens when memory runs out" * (returncode == -9)
+        )
         mend = CODES[5][1]
     if case.get("code"):
         return MedSegError(
-            str(case.get("what", meaning)), str(case.get("mend") or mend), code=str(case["code"]), file=str(case.get("file", ""))
+            str(case.get("what", meaning)),
+            str(case.get("mend") or mend),
+            code=str(case["code"]),
+            file=str(case.get("file", "")),
         )
     for number, line in enumerate(lines):
         found = _ERROR.fullmatch(line.strip())

@@ -83,27 +83,16 @@ def safe_name(volume: Any) -> str:
     return re.sub(r"_0000$", "", name) or "volume"
 
 
-def corners(matrix: Any, shape: Sequence[int]) -> list[tuple[float, ...]]:
-    """The centres of a grid's eight corner voxels, RAS mm, sorted.
-
-    Args:
-        matrix: vtkMatrix4x4, voxel index -> RAS mm.
-        shape: (I, J, K).
-    """
-    ends = itertools.product(*((0.0, size - 1.0) for size in shape))
-    return sorted(matrix.MultiplyPoint((*end, 1.0))[:3] for end in ends)
-
-
-def same_place(one: Any, other: Any) -> bool:
-    """Whether the grids of two volume nodes cover the same place, whatever the order and direction of their axes."""
-    found = []
-    for volume in (one, other):
-        matrix = vtk.vtkMatrix4x4()
-        volume.GetIJKToRASMatrix(matrix)
-        shape = volume.GetImageData().GetDimensions()
-        found.append((sorted(shape), corners(matrix, shape)))
-    (shape_a, a), (shape_b, b) = found
-    return shape_a == shape_b and all(min(_apart(p, q) for q in b) <= SAME_MM for p in a)
+def same_place(volume: Any, header: NiftiHeader) -> bool:
+    """Whether a file's grid covers the place that a volume node covers, whatever the order and direction of their axes."""
+    shape = volume.GetImageData().GetDimensions()
+    if sorted(shape) != sorted(header.shape[:3]) or not header.affines:
+        return False
+    matrix, stated = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    stated.DeepCopy([value for row in header.affines[0] for value in row])
+    there = _corners(stated, header.shape[:3])
+    return all(min(_apart(corner, other) for other in there) <= SAME_MM for corner in _corners(matrix, shape))
 
 
 def _unchanged_files(volume: Any) -> list[Path]:
@@ -152,6 +141,12 @@ def _is_of(header: NiftiHeader, volume: Any) -> bool:
             if _apart(matrix.MultiplyPoint((i, j, k, 1.0))[:3], in_file) > SAME_MM:
                 return False
     return True
+
+
+def _corners(matrix: Any, shape: Sequence[int]) -> list[tuple[float, ...]]:
+    """The centres of the eight corner voxels, RAS mm."""
+    ends = itertools.product(*((0.0, size - 1.0) for size in shape))
+    return [matrix.MultiplyPoint((*end, 1.0))[:3] for end in ends]
 
 
 def _copy(volume: Any, folder: Path) -> Path:

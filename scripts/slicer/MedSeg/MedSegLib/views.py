@@ -62,7 +62,12 @@ def peak(values: np.ndarray, steps: list[int]) -> tuple[int, int, int] | None:
     for axis, step in enumerate(steps):
         starts = np.arange(0, values.shape[axis], step)
         if sums is None:
-            sums = np.stack([np.nan_to_num(values[s : s + step], nan=0, posinf=0, neginf=0).sum(axis=0, dtype=np.float64) for s in starts])
+            sums = np.stack(
+                [
+                    np.nan_to_num(values[s : s + step], nan=0, posinf=0, neginf=0).sum(axis=0, dtype=np.float64)
+                    for s in starts
+                ]
+            )
         else:
             sums = np.add.reduceat(sums, starts, axis=axis)
         along = np.minimum(step, values.shape[axis] - starts).reshape([-1 if n == axis else 1 for n in range(3)])
