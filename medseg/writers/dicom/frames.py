@@ -68,6 +68,10 @@ class FrameGrid:
         """(I, J, K) -> a view (slices, rows, columns)."""
         return self.turn.apply(array).transpose(2, 1, 0)
 
+    def nearest(self, position: np.ndarray) -> int:
+        """The frame whose first pixel lies nearest to an LPS position."""
+        return int(np.argmin(((self.positions - position) ** 2).sum(axis=1)))
+
     def corners_mm(self, index: int) -> np.ndarray:
         """(4, 3) LPS mm of the corner pixels of a frame."""
         return frame_corners(self.positions[index], self.axes, self.spacing, self.shape)

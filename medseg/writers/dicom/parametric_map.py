@@ -55,7 +55,7 @@ def write_parametric_map(
         series_number: of the new series.
 
     Returns:
-        The object that was written.
+        The object that was written, without its pixels.
 
     Raises:
         InputError: MS-D402 to MS-D404 sources that cannot be named.
@@ -75,7 +75,7 @@ def write_parametric_map(
     with quiet():
         image = hd.pm.ParametricMap(
             source_images=[stand_in(sources, frames)],
-            pixel_array=values,
+            pixel_array=values[:, :1, :1],  # highdicom would copy all of them three times: `_fill` puts them in
             contains_recognizable_visual_features=False,
             real_world_value_mappings=[
                 hd.pm.RealWorldValueMapping(
@@ -99,7 +99,7 @@ def write_parametric_map(
             **common(sources, maker, series_number=series_number, uid=uid, description=concept.meaning),
         )
         _add_anatomy(image, sources)
-        _ascend(image, values)
+        _fill(image, values)
         refer(image, sources, frames, codes.DCM.UnspecifiedMethodOfCalculation)
         image.ContentCreatorName = ""  # must be there, and there is no person
         settle(image, sources, maker)
@@ -107,6 +107,7 @@ def write_parametric_map(
     def write(temporary: Path) -> None:
         with quiet():
             image.save_as(temporary, enforce_file_format=True)
+            del image.FloatPixelData  # room for what is read back
             with mismatch(path):
                 check_map(temporary, values, frames)
 
@@ -121,10 +122,11 @@ def _add_anatomy(image: Dataset, sources: Sources) -> None:
     image.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [item]
 
 
-def _ascend(image: Dataset, values: np.ndarray) -> None:
-    """Bring the frames into the order of `values`: ascending along row direction x column direction."""
+def _fill(image: Dataset, values: np.ndarray) -> None:
+    """Put in the values, and the frames in their order: ascending along row direction x column direction."""
     groups = list(image.PerFrameFunctionalGroupsSequence)[::-1]
     for number, group in enumerate(groups, start=1):
         group.FrameContentSequence[0].DimensionIndexValues = [number]
     image.PerFrameFunctionalGroupsSequence = groups
+    image.Rows, image.Columns = values.shape[1:]
     image.FloatPixelData = values.astype("<f4", copy=False).tobytes()

@@ -109,7 +109,7 @@ def _plane(dataset: Dataset, group: Dataset, frames: FrameGrid) -> int:
         _numbers(_own_or_shared(dataset, group, "PlaneOrientationSequence").ImageOrientationPatient), (2, 3)
     )
     rows_mm, cols_mm = _numbers(_own_or_shared(dataset, group, "PixelMeasuresSequence").PixelSpacing)
-    k = int(np.argmin(np.linalg.norm(frames.positions - position, axis=1)))
+    k = frames.nearest(position)
     shape = int(dataset.Rows), int(dataset.Columns)
     corners = frame_corners(position, axes, (rows_mm, cols_mm), shape)
     off = float(np.linalg.norm(corners - frames.corners_mm(k), axis=1).max())

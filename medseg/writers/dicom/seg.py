@@ -73,7 +73,7 @@ def write_dicom_seg(
     path, sources = Path(path), as_sources(sources)
     segments = segments_of(segmentation, kind, file=path)
     frames = frame_grid(segmentation.grid, sources, file=path)
-    labels = frames.frames(segmentation.array)
+    labels = np.ascontiguousarray(frames.frames(segmentation.array))
     planes = _planes(labels)
     table = [(s.number, s.label) for s in segments]
     uid = content_uid("seg", sources, maker, kind, series_number, description, table, frames.grid.affine, labels)
@@ -98,7 +98,7 @@ def write_dicom_seg(
         with quiet():
             seg.save_as(temporary, enforce_file_format=True)
             with mismatch(path):
-                check_seg(temporary, np.asarray(labels), segments, frames)
+                check_seg(temporary, labels, segments, frames)
 
     atomic_write(path, write)
     return seg

@@ -85,8 +85,12 @@ def segments_of(segmentation: Volume, kind: str = "binary", *, file: Path | None
 
 def values_in(array: np.ndarray) -> list[int]:
     """The values that occur, 0 apart."""
-    if array.dtype.kind == "u" and array.dtype.itemsize <= 2:  # one pass and no copy
-        return [int(v) for v in np.flatnonzero(np.bincount(array.ravel(order="K"))) if v]
+    if array.dtype.kind == "u" and array.dtype.itemsize <= 2:
+        seen = np.zeros(np.iinfo(array.dtype).max + 1, bool)
+        for plane in array:  # bincount copies to 64 bits: plane by plane that stays in the cache
+            found = np.bincount(plane.ravel(order="K")) > 0
+            seen[: len(found)] |= found
+        return [int(v) for v in np.flatnonzero(seen) if v]
     return [int(v) for v in np.unique(array) if v]
 
 

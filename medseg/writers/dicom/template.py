@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
 from highdicom.sr import CodedConcept
 from pydicom import Dataset
@@ -78,12 +79,12 @@ def refer(dataset: Dataset, sources: Sources, frames: FrameGrid, derivation: Cod
     """Put in the references to the true sources: all of them for the object, and for each frame those it shows."""
     dataset.SourceImageSequence = [_reference(i.sop_class, i.sop_uid) for i in sources.instances]
     dataset.ReferencedSeriesSequence = series_references(sources)
-    by_place = {tuple(p.round(6)): k for k, p in enumerate(frames.positions)}
-    found = origins(frames, sources)
     how = CodedConcept.from_code(derivation)
+    # One object a plane, shared by the frames of its segments: of 100 structures there are thousands of frames.
+    shown = [_derivation(found, sources, how) for found in origins(frames, sources)]
     for group in dataset.PerFrameFunctionalGroupsSequence:
-        place = tuple(round(float(x), 6) for x in group.PlanePositionSequence[0].ImagePositionPatient)
-        group.DerivationImageSequence = _derivation(found[by_place[place]], sources, how)
+        position = [float(x) for x in group.PlanePositionSequence[0].ImagePositionPatient]
+        group.DerivationImageSequence = shown[frames.nearest(np.array(position))]
 
 
 def series_references(sources: Sources) -> list[Dataset]:

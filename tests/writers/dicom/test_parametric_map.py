@@ -14,7 +14,7 @@ from medseg.volume import Volume
 from medseg.writers.dicom import parametric_map as module
 from medseg.writers.dicom import sources_of, write_parametric_map
 
-TURNS = "RAS LPS SAR IPL PIR ASL LIA RPI SRP AIR LAS PLS ILA SLA PRI".split()
+TURNS = ["RAS", "LPS", "SAR", "IPL", "PIR", "ASL", "LIA", "RPI", "SRP", "AIR", "LAS", "PLS", "ILA", "SLA", "PRI"]
 
 
 def uncertainty(image, seed=0):
@@ -106,7 +106,8 @@ def test_values_outside_their_range_are_a_mistake_of_the_caller(tmp_path, lab, b
 
 def test_what_reads_back_otherwise_is_not_kept(tmp_path, lab, monkeypatch):
     image = medseg.read(lab.series(tmp_path / "in", lab.affine_lps()))
-    monkeypatch.setattr(module, "_ascend", lambda made, values: setattr(made, "FloatPixelData", values.tobytes()))
+    filled = module._fill
+    monkeypatch.setattr(module, "_fill", lambda made, values: filled(made, values[::-1]))
     with pytest.raises(OutputError, match=r"MS-O401.*values of slice . differ"):
         write_parametric_map(tmp_path / "o" / "m.dcm", uncertainty(image), image.affine, sources_of(image), lab.MAKER)
     assert list((tmp_path / "o").iterdir()) == []

@@ -15,7 +15,7 @@ from medseg.writers.dicom import seg as module
 from medseg.writers.dicom import sources_of, write_dicom_seg
 
 #: Orders and directions of axes, one for each of the random rotations.
-TURNS = "RAS LPS SAR IPL PIR ASL LIA RPI SRP AIR LAS PLS ILA SLA PRI".split()
+TURNS = ["RAS", "LPS", "SAR", "IPL", "PIR", "ASL", "LIA", "RPI", "SRP", "AIR", "LAS", "PLS", "ILA", "SLA", "PRI"]
 
 
 def placed(back, whole):
@@ -156,7 +156,7 @@ def test_nested_labels_become_overlapping_segments(tmp_path, lab):
     for name, values in (("whole", (1, 2, 3)), ("core", (2, 3))):
         back = medseg.read(tmp_path / "seg.dcm", segments=name)
         np.testing.assert_array_equal(placed(back, labels) > 0, np.isin(labels.array, values))
-    with pytest.raises(UsageError, match="MS-D406.*whole, core contain other structures"):
+    with pytest.raises(UsageError, match=r"MS-D406.*whole, core contain other structures"):
         write_dicom_seg(tmp_path / "map.dcm", labels, sources_of(image), lab.MAKER, kind="labelmap")
     assert not (tmp_path / "map.dcm").exists()
 
