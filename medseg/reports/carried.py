@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from medseg.reports.body import body_of, first_channel
+from medseg.reports.numbering import numbered
 from medseg.reports.packing import Packed, pack_image, pack_labels, pack_map
 from medseg.volume import Volume
 
@@ -104,6 +105,15 @@ def index_of(values: tuple[int, ...]) -> dict[int, int]:
     return {value: n % _INDICES + 1 for n, value in enumerate(values)}
 
 
+def check_shapes(view: CaseView) -> None:
+    """Raise ValueError unless segmentation and maps have the image's shape."""
+    shape = view.image.grid.shape
+    for what, array in (("segmentation", view.segmentation.array), *view.maps.items()):
+        if array.shape != shape:
+            msg = f"everything of a case lies on the image's grid {shape}, but {what} is {array.shape}"
+            raise ValueError(msg)
+
+
 def carry(view: CaseView, *, most_bytes: int, most_voxels: int = MOST_VOXELS) -> Carried:
     """Choose what the page shows of a case: the patient without the air around, and if that is still too large only
     the surroundings of the structures, and if need be larger voxels. Every structure stays whole.
@@ -112,11 +122,16 @@ def carry(view: CaseView, *, most_bytes: int, most_voxels: int = MOST_VOXELS) ->
         view: the case.
         most_bytes: of the packed volumes as text.
         most_voxels: of each volume.
+
+    Raises:
+        ValueError: segmentation or maps have another shape than the image.
     """
+    check_shapes(view)
     stack, values = _stack(view)
     stack = stack.crop(_joined(body_of(stack.image).box(stack.image.grid.shape), stack.indices, 2))
-    made = _packed(stack, values, ())
-    if _fits(made, most_bytes, most_voxels):
+    limits = most_bytes, most_voxels
+    made, excess = _packed(stack, values, (), limits)
+    if made is not None:
         return made
     notes: tuple[str, ...] = ()
     near = _joined(None, stack.indices, tuple(int(np.ceil(AROUND_MM / s)) for s in stack.image.spacing_mm))
@@ -124,49 +139,46 @@ def carry(view: CaseView, *, most_bytes: int, most_voxels: int = MOST_VOXELS) ->
     if part.indices.size < 0.8 * stack.indices.size:
         stack = part
         notes = (f"To keep this page small it shows only the surroundings of the structures ({AROUND_MM:.0f} mm).",)
-        made = _packed(stack, values, notes)
-    whole, factors = stack, (1, 1, 1)
-    while not _fits(made, most_bytes, most_voxels):
-        ratio = max(made.size / most_bytes, made.stack.indices.size / most_voxels)
-        factors = _coarser(whole.image.grid, factors, ratio)
-        small = whole.shrink(factors)
-        spacing = " × ".join(f"{s:.2g}" for s in small.image.spacing_mm)
-        was = " × ".join(f"{s:.2g}" for s in whole.image.spacing_mm)
+        made, excess = _packed(stack, values, notes, limits)
+    factors = (1, 1, 1)
+    while made is None:
+        factors = _coarser(stack.image.grid, factors, excess)
+        small = stack.shrink(factors)
         words = (
-            f"To keep this page small its voxels are larger than the scan's: {spacing} mm instead of {was} mm "
+            f"To keep this page small its voxels are larger than the scan's: {_mm(small)} instead of {_mm(stack)} "
             "(image averaged, largest uncertainty kept). The files beside it are complete."
         )
-        made = _packed(small, values, (*notes, words))
-        if max(small.image.grid.shape) == 1:
-            break
+        final = max(small.image.grid.shape) == 1
+        made, excess = _packed(small, values, (*notes, words), (most_bytes, most_voxels) if not final else None)
     return made
 
 
+def _mm(stack: Stack) -> str:
+    return " × ".join(f"{s:.3g}" for s in stack.image.spacing_mm) + " mm"
+
+
 def _stack(view: CaseView) -> tuple[Stack, tuple[int, ...]]:
-    labels = view.segmentation.array
-    shape = view.image.grid.shape
-    for what, array in (("segmentation", labels), *view.maps.items()):
-        if array.shape != shape:
-            msg = f"everything of a case lies on the image's grid {shape}, but {what} is {array.shape}"
-            raise ValueError(msg)
-    found = np.unique(labels)
-    values = tuple(int(v) for v in found if v > 0)
-    numbers = np.array([index_of(values).get(int(v), 0) for v in found], np.uint8)
-    indices = numbers[np.searchsorted(found, labels)]
+    values, numbers = numbered(view.segmentation.array)
+    indices = (
+        numbers if numbers.dtype == np.uint8 else (((numbers - 1) % _INDICES + 1) * (numbers > 0)).astype(np.uint8)
+    )
     image = Volume(first_channel(view.image), view.image.affine, view.image.source)
     return Stack(image, indices, view.maps), values
 
 
-def _packed(stack: Stack, values: tuple[int, ...], notes: tuple[str, ...]) -> Carried:
+def _packed(
+    stack: Stack, values: tuple[int, ...], notes: tuple[str, ...], limits: tuple[int, int] | None
+) -> tuple[Carried | None, float]:
+    """The packed stack, and how many times it exceeds the limits of (bytes, voxels); None if it does."""
+    if limits and stack.indices.size > limits[1]:
+        return None, stack.indices.size / limits[1]
     affine = stack.image.affine
     maps = {key: pack_map(array, affine) for key, array in stack.maps.items()}
-    return Carried(
+    made = Carried(
         stack, values, pack_image(stack.image.array, affine), pack_labels(stack.indices, affine), maps, notes
     )
-
-
-def _fits(made: Carried, most_bytes: int, most_voxels: int) -> bool:
-    return made.size <= most_bytes and made.stack.indices.size <= most_voxels
+    excess = made.size / limits[0] if limits else 1.0
+    return (made if excess <= 1 else None), excess
 
 
 def _joined(box: tuple[slice, ...] | None, indices: np.ndarray, margin: int | tuple[int, ...]) -> tuple[slice, ...]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from medseg.labels import LabelTable
 from medseg.reports.body import in_hounsfield_units
-from medseg.reports.carried import carry, index_of
+from medseg.reports.carried import carry, check_shapes, index_of
 from medseg.reports.case_view import MAPS
 from medseg.reports.deface import deface as mask_face
 from medseg.reports.deface import looks_like_head
@@ -69,12 +69,13 @@ def report_html(view: CaseView, *, deface: bool = False, limit_mb: float = 25.0)
     Raises:
         ValueError: segmentation or maps have another shape than the image.
     """
+    check_shapes(view)
     head = looks_like_head(view.image)
     if deface and head:
         view = replace(view, image=mask_face(view.image, view.segmentation.array))
     structures = structures_of(view)
     library, script = _script("niivue/niivue.umd.js"), _script("viewer.js")
-    still = base64.b64encode(_still(view)).decode("ascii")
+    still = base64.b64encode(_still(view, structures)).decode("ascii")
     room = limit_mb * 1e6 - len(library) - len(script) - len(still) - 40_000 - 600 * len(structures)
     carried = carry(view, most_bytes=max(200_000, int(room)))
     notes = [_MASKED if head else _NOT_MASKED] if deface else [_FACE] * head
@@ -252,16 +253,10 @@ def _title(key: str) -> str:
     return MAPS.get(key, key.replace("_", " ").capitalize())
 
 
-def _still(view: CaseView) -> bytes:
-    named = view.segmentation.labels or LabelTable.from_values(_values(view))
+def _still(view: CaseView, structures: Sequence[Structure]) -> bytes:
+    named = view.segmentation.labels or LabelTable.from_values(v for s in structures for v in s.values)
     few = named if len(named) <= _MOST_PREVIEW_STRUCTURES else LabelTable(())
     return preview_png(view.image, view.segmentation, few, warning=view.warning)
-
-
-def _values(view: CaseView) -> list[int]:
-    import numpy as np
-
-    return [int(v) for v in np.unique(view.segmentation.array) if v > 0]
 
 
 def _policy(*scripts: str) -> str:

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from medseg.labels import LabelTable
 from medseg.reports.markup import row, table, text
+from medseg.reports.numbering import numbered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -42,13 +43,13 @@ class Structure:
 
 
 def structures_of(view: CaseView) -> list[Structure]:
-    """Every structure of the label table, of the rows, and of the label map, in this order and each once."""
-    present = tuple(int(v) for v in np.unique(view.segmentation.array) if v > 0)
+    """Every structure once: those of the label table, then what else the label map and the rows hold."""
+    places = _Places(view)
+    present = tuple(places.boxes)
     named = view.segmentation.labels or LabelTable(())
     covered = {v for label in named for v in (label.value, *label.region)}
     strangers = LabelTable.from_values(v for v in present if v not in covered)
     by_value = {_integer(r.get("value")): r for r in view.rows}
-    places = _Places(view, present)
     out = []
     for label in (*named, *strangers):
         values = label.region or (label.value,)
@@ -141,13 +142,12 @@ def _name(label: Label, rows: Mapping[int | None, Mapping[str, object]]) -> str:
 class _Places:
     """Where to look at each structure; boxes are found once for all of them."""
 
-    def __init__(self, view: CaseView, present: tuple[int, ...]) -> None:
+    def __init__(self, view: CaseView) -> None:
         self.labels = view.segmentation.array
         self.grid = view.segmentation.grid
         self.doubt = next((view.maps[key] for key in ("entropy", *view.maps) if key in view.maps), None)
-        numbers = np.searchsorted(np.array(present), self.labels) + 1 if present else np.zeros_like(self.labels)
-        found = ndimage.find_objects(np.where(self.labels > 0, numbers, 0).astype(np.int32))
-        self.boxes = dict(zip(present, found, strict=True)) if present else {}
+        values, numbers = numbered(self.labels)
+        self.boxes = dict(zip(values, ndimage.find_objects(numbers), strict=True))
 
     def of(self, values: Iterable[int]) -> tuple[float, float, float] | None:
         """RAS mm, None where no voxel bears any of the values."""

@@ -20,6 +20,8 @@ TABLE = LabelTable.from_json(
 #: Centre of the blob, RAS mm from the middle of the image.
 BLOB = np.array([-14.0, 12.0, 10.0])
 CORE = np.array([10.0, -8.0, -6.0])
+#: Where the entropy is largest.
+DOUBT = np.array([14.0, -8.0, -6.0])
 
 
 def affine_of(kind: str, shape=(80, 72, 56), spacing=(1.0, 1.0, 1.25)) -> np.ndarray:
@@ -53,7 +55,7 @@ def demo_case(kind: str = "RAS", *, maps: bool = True, name: str = "demo", warni
     labels = (3 * blob + 7 * core).astype(np.uint8)
     found = {}
     if maps:
-        away = np.linalg.norm(world - (CORE + [4, 0, 0]), axis=-1)
+        away = np.linalg.norm(world - DOUBT, axis=-1)
         found["entropy"] = np.exp(-((away / 4) ** 2)).astype(np.float32)
         found["mutual_information"] = (0.04 * np.exp(-((np.linalg.norm(world - BLOB, axis=-1) / 4) ** 2))).astype(
             np.float32
