@@ -38,6 +38,7 @@ _WINDOWS = (0.05, 0.1, 0.2, 0.5)
 #: Slicer's standard nodes have low numbers.
 _FIRST = 901
 _FOUR_UP = 3
+_VIEW_ANGLE = 30
 #: Slice view -> what a step across, up and out of the picture is in RAS, as Slicer defines its orientations.
 _SLICES = {
     "Red": ("Axial", ((-1, 0, 0), (0, 1, 0), (0, 0, 1))),
@@ -80,6 +81,7 @@ def scene_xml(view: CaseView, *, image_file: str = "image.nii.gz") -> str:
         nodes += _map(key, view.maps[key], _FIRST + 1 + number)
     nodes += _segmentation(view)
     nodes += _slices(view.segmentation.grid, centre, has_map=shown is not None)
+    nodes.append(_camera(view.segmentation.grid))
     nodes += _notes(view)
     nodes.append(_node("Layout", "vtkMRMLLayoutNodevtkMRMLLayoutNode", "Layout", {
         "singletonTag": "vtkMRMLLayoutNode", "currentViewArrangement": _FOUR_UP}))  # fmt: skip
@@ -167,6 +169,18 @@ def _slices(grid: Grid, centre: tuple[float, float, float], *, has_map: bool) ->
         yield _node("SliceComposite", f"vtkMRMLSliceCompositeNode{name}", name, {
             "singletonTag": name, "layoutName": name, "references": layers, "compositing": 0,
             "foregroundOpacity": _OPACITY if has_map else 0, "labelOpacity": 1, "linkedControl": 1})  # fmt: skip
+
+
+def _camera(grid: Grid) -> str:
+    """The 3D view from the front, with the whole grid in it."""
+    corners = grid.corners_mm
+    middle = corners.mean(axis=0)
+    radius = np.linalg.norm(corners - middle, axis=1).max()
+    eye = middle + np.array([0, radius / np.sin(np.radians(_VIEW_ANGLE / 2)), 0])
+    return _node("Camera", "vtkMRMLCameraNode1", "Camera", {
+        "singletonTag": 1, "layoutName": 1, "focalPoint": " ".join(map(_number, middle)),
+        "position": " ".join(map(_number, eye)), "viewUp": "0 0 1",
+        "viewAngle": _VIEW_ANGLE, "parallelProjection": "false"}, hidden=False)  # fmt: skip
 
 
 def _notes(view: CaseView) -> Iterator[str]:

@@ -6,6 +6,7 @@ where one structure contains another (`Label.region`), each is a whole segment i
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ _CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
 _REGIONS = "Anatomic codes - DICOM master list"
 #: Tag with the values that a structure contains: seg.nrrd itself shows nesting only where there are voxels.
 REGION_TAG = "medseg.region"
+#: Up to so many voxels times segments (about a second) Slicer makes the surfaces of its 3D view as it opens the file.
+_SURFACES = 200_000_000
 _MAX_VALUE = np.iinfo(np.uint16).max
 _SLAB = 1 << 22
 
@@ -126,9 +129,10 @@ def _layers(labels: list[Label]) -> dict[Label, int]:
 def _pairs(
     layers: Mapping[Label, int], shape: tuple[int, ...], tags: Mapping[int, Mapping[str, str]]
 ) -> dict[str, str]:
+    surfaces = "Closed surface|" if len(layers) * math.prod(shape) <= _SURFACES else ""
     pairs = {
         "Segmentation_SourceRepresentation": "Binary labelmap",
-        "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
+        "Segmentation_ContainedRepresentationNames": f"Binary labelmap|{surfaces}",
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
     # Slicer mistakes where a first segment lies whose extent is cropped, so each has the full one.

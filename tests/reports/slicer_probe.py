@@ -29,6 +29,9 @@ def new_scene():
     logic.GetColorLogic().AddDefaultColorNodes()
     logic.SetSliceLogics(vtk.vtkCollection())
     logic.SetViewLogics(vtk.vtkCollection())
+    segmentations = slicer.vtkSlicerSegmentationsModuleLogic()  # knows how to make surfaces
+    segmentations.SetMRMLScene(scene)
+    logic.SetModuleLogic("Segmentations", segmentations)
     scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
     return scene, logic
@@ -37,6 +40,7 @@ def new_scene():
 def load(path: Path):
     scene, logic = new_scene()
     views = {name: View(scene, logic, name) for name in ("Red", "Yellow", "Green")}
+    solid = View3D(scene, logic)
     if path.suffix == ".mrb":
         with tempfile.TemporaryDirectory() as cache:  # where Slicer unpacks the bundle
             remote = slicer.vtkMRMLRemoteIOLogic()
@@ -47,7 +51,7 @@ def load(path: Path):
     else:
         scene.SetURL(str(path))
         fine = scene.Import(None)
-    return scene, views, bool(fine)
+    return scene, views, solid, bool(fine)
 
 
 def nodes(scene, kind):
@@ -99,6 +103,7 @@ def describe_segmentation(node):
                 "volume_ml": str(own) if segment.GetTag("medseg.volume_ml", own) else None,
                 "affine": rows(matrix),
                 "extent": list(extent),
+                "surface": segment.GetRepresentation("Closed surface") is not None,
                 "inside": inside,
             }
         )
@@ -199,13 +204,7 @@ class View:
             self.mapper.SetInputConnection(self.slices.GetImageDataConnection())
             self.window.Render()
             self.window.Render()
-            grab = vtk.vtkWindowToImageFilter()
-            grab.SetInput(self.window)
-            grab.ReadFrontBufferOff()
-            writer = vtk.vtkPNGWriter()
-            writer.SetInputConnection(grab.GetOutputPort())
-            writer.SetFileName(f"{path}-{what}.png")
-            writer.Write()
+            save(self.window, f"{path}-{what}.png")
         segmentation.SetVisibility(1)
         for legend, visible in legends:
             legend.SetVisibility(visible)
@@ -216,6 +215,46 @@ class View:
             "size": list(self.window.GetSize()),
             "orientation": self.node.GetOrientation(),
         }
+
+
+class View3D:
+    """The 3D view, likewise."""
+
+    def __init__(self, scene, logic):
+        self.window = vtk.vtkRenderWindow()
+        self.window.SetOffScreenRendering(1)
+        self.window.SetMultiSamples(0)
+        self.window.SetSize(SIDE, SIDE)
+        renderer = vtk.vtkRenderer()
+        self.window.AddRenderer(renderer)
+        self.interactor = vtk.vtkRenderWindowInteractor()
+        self.interactor.SetRenderWindow(self.window)
+        factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
+        factory.SetMRMLApplicationLogic(logic)
+        for manager in ("vtkMRMLCameraDisplayableManager", "vtkMRMLSegmentationsDisplayableManager3D"):
+            if not factory.IsDisplayableManagerRegistered(manager):
+                factory.RegisterDisplayableManager(manager)
+        self.group = slicer.vtkMRMLDisplayableManagerGroup()
+        self.group.Initialize(factory, renderer)
+        node = slicer.vtkMRMLViewNode()
+        node.SetName("View1")
+        node.SetSingletonTag("1")
+        node.SetLayoutName("1")
+        self.group.SetMRMLDisplayableNode(scene.AddNode(node))
+
+    def draw(self, path):
+        self.window.Render()
+        save(self.window, path)
+
+
+def save(window, path):
+    grab = vtk.vtkWindowToImageFilter()
+    grab.SetInput(window)
+    grab.ReadFrontBufferOff()
+    writer = vtk.vtkPNGWriter()
+    writer.SetInputConnection(grab.GetOutputPort())
+    writer.SetFileName(str(path))
+    writer.Write()
 
 
 def sequence(path: Path):
@@ -243,9 +282,10 @@ def main(jobs: str, out: str) -> None:
         if path.name.endswith(".seq.nrrd"):
             found.append(sequence(path))
             continue
-        scene, views, fine = load(path)
+        scene, views, solid, fine = load(path)
         result = {"fine": fine, **describe(scene)}
         result["views"] = {name: view.draw(scene, Path(out) / f"{number}-{name}") for name, view in views.items()}
+        solid.draw(Path(out) / f"{number}-3D-scene.png")
         found.append(result)
     (Path(out) / "found.json").write_text(json.dumps(found), encoding="utf-8")
 

@@ -169,6 +169,7 @@ def test_segments_are_whole_named_coloured_and_coded(found, job):
     affine = left_handed() if job == "left" else phantom.oblique()
     for segment, label in zip(segments, phantom.TABLE, strict=True):
         assert segment["value"] == label.value
+        assert segment["surface"], "Slicer makes what its 3D view shows"
         np.testing.assert_allclose(segment["colour"], np.array(label.colour) / 255, atol=1e-5)
         np.testing.assert_allclose(segment["affine"], affine, atol=1e-6)
         mask = np.isin(phantom.labels(), label.region or (label.value,))
@@ -259,6 +260,24 @@ def test_segments_are_outlines_at_their_edges(found, picture, view):
     assert not drawn[far].any(), "no fill covers the uncertainty"
 
 
+def test_the_3d_view_shows_the_surfaces_from_the_front(picture):
+    """From the front the patient's left is on the right; hue tells the structures apart, shading their brightness."""
+    solid = picture("scene", "3D", "scene").astype(float)
+    corners = np.array([[a, b, c, 1] for a in (0, 35) for b in (0, 29) for c in (0, 19)]) @ phantom.oblique().T
+    middle = corners[:, :3].mean(axis=0)
+    scale = 200 / np.linalg.norm(corners[:, :3] - middle, axis=1).max()  # pixels a mm, about: perspective aside
+    for value in (1, 3, 7):
+        colour = np.array(phantom.TABLE.by_value[value].colour) / 255
+        bright = solid.max(axis=-1)
+        hue = solid / np.maximum(bright, 1)[..., None]
+        rows, columns = np.nonzero((bright > 60) & (np.abs(hue - colour).max(axis=-1) < 0.15))
+        assert len(rows) > 100, value
+        inside = np.argwhere(np.isin(phantom.labels(), phantom.TABLE.by_value[value].region or (value,)))
+        x, _, z = phantom.oblique()[:3] @ [*inside.mean(axis=0), 1] - middle
+        assert columns.mean() == pytest.approx(199.5 - scale * x, abs=25)
+        assert rows.mean() == pytest.approx(199.5 - scale * z, abs=25)
+
+
 def test_the_legend_is_drawn_and_only_over_maps(picture):
     right = (slice(0, 300), slice(330, 390))
     difference = np.abs(picture("scene", "Red", "scene") - picture("scene", "Red", "overlay"))[right]
@@ -268,7 +287,7 @@ def test_the_legend_is_drawn_and_only_over_maps(picture):
 
 @pytest.mark.parametrize("job", ALIKE[1:])
 def test_a_moved_folder_and_a_bundle_look_the_same(picture, job):
-    for view in VIEWS:
+    for view in (*VIEWS, "3D"):
         np.testing.assert_array_equal(picture(job, view, "scene"), picture("scene", view, "scene"))
 
 

@@ -102,7 +102,7 @@ def test_header(tmp_path):
         "kinds": "domain domain domain",
         "encoding": "gzip",
         "Segmentation_SourceRepresentation": "Binary labelmap",
-        "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
+        "Segmentation_ContainedRepresentationNames": "Binary labelmap|Closed surface|",
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
         "Segment0_ID": "Segment_1",
         "Segment0_Name": "Liver",
@@ -225,6 +225,15 @@ def test_one_map_gives_one_file_however_it_lies_in_memory(tmp_path, monkeypatch)
     monkeypatch.undo()
     write_seg_nrrd(tmp_path / "c.seg.nrrd", volume(np.asfortranarray(array), BRATS))
     assert (tmp_path / "c.seg.nrrd").read_bytes() == a
+
+
+def test_surfaces_that_would_take_slicer_long_are_not_asked_for(tmp_path, monkeypatch):
+    key = "Segmentation_ContainedRepresentationNames"
+    table = LabelTable.from_names("ab")
+    for limit, expected in ((2 * 60, "Binary labelmap|Closed surface|"), (2 * 60 - 1, "Binary labelmap|")):
+        monkeypatch.setattr(seg_nrrd, "_SURFACES", limit)
+        write_seg_nrrd(tmp_path / "x.seg.nrrd", volume(np.ones((3, 4, 5), np.uint8), table))
+        assert header(tmp_path / "x.seg.nrrd")[key] == expected
 
 
 @pytest.mark.parametrize(
