@@ -30,10 +30,10 @@ def fake(tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def slicer_python() -> Path:
     """The Python that has slicer-core, the libraries of 3D Slicer."""
-    path = ROOT / ".venv-slicer" / "bin" / "python"
-    if not path.exists():
-        pytest.skip("slicer-core is absent (install it with scripts/slicer-venv.sh)")
-    return path
+    folder = ROOT / ".venv-slicer"
+    if not (folder / "complete").exists():
+        pytest.skip("slicer-core is absent (install it: scripts/slicer-venv.sh)")
+    return folder / "bin" / "python"
 
 
 @pytest.fixture
