@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 #: Key of an uncertainty map -> its file.
 MAP_FILES = {"entropy": "uncertainty.dcm", "mutual_information": "uncertainty_mutual_information.dcm"}
-_LARGEST = 2**31 - 1
+#: DICOM's integer strings end here, and the numbers that are made of one.
+_LARGEST = 2**31 - 1000
 
 
 def write_dicom(
@@ -84,4 +85,4 @@ def write_dicom(
 def _series_number(sources: Sources) -> int:
     """The first number behind the source series, as scanners number what they derive: 3 -> 391."""
     number = int(sources.header.get("SeriesNumber") or 0)
-    return 100 * number + 91 if 0 < 100 * number + 91 < _LARGEST - 9 else 9991
+    return 100 * number + 91 if 0 < number < _LARGEST // 100 else 9991

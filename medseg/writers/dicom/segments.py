@@ -77,6 +77,8 @@ def segments_of(segmentation: Volume, kind: str = "binary", *, file: Path | None
             file=file,
             mend="write binary segments, which may overlap (the default)",
         )
+    if kind == "labelmap":  # numbers are values, and stand in their order
+        labels = tuple(sorted(labels, key=lambda label: label.value))
     return tuple(
         Segment(n if kind == "binary" else label.value, label, label.region or (label.value,))
         for n, label in enumerate(labels, start=1)

@@ -101,6 +101,20 @@ def test_each_frame_has_its_own_slope(tmp_path, phantom, codes):
     phantom.assert_faithful(volume, 0.041)
 
 
+def test_a_volume_knows_its_frames(tmp_path, phantom):
+    path = write_enhanced(tmp_path / "a.dcm", phantom, instants=2)
+    places = [
+        tuple(float(x) for x in frame.PlanePositionSequence[0].ImagePositionPatient)
+        for frame in pydicom.dcmread(path).PerFrameFunctionalGroupsSequence
+    ]
+    pixels = pydicom.dcmread(path).pixel_array
+    for volume in read_dicom(path):
+        (frames,) = volume.source.details["frames"]
+        lps = volume.grid.to_world([(0, 0, k) for k in range(8)]) * [-1, -1, 1]
+        np.testing.assert_allclose([places[n - 1] for n in frames], lps, atol=1e-6)
+        np.testing.assert_allclose(volume.array.transpose(2, 1, 0), pixels[np.array(frames) - 1] * 0.1, atol=1e-3)
+
+
 def test_instants_and_echoes_become_volumes(tmp_path, phantom):
     volumes = read_dicom(write_enhanced(tmp_path / "one.dcm", phantom, instants=2, echoes=(5.0, 10.0)))
     base = volumes[0].array
