@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from medseg.geometry import Grid, corner_distance_mm
 from medseg.readers.nrrd import read_nrrd
@@ -17,14 +16,12 @@ from tests.writers.test_nifti import random_affine
 
 
 @given(
-    hnp.arrays(
-        st.sampled_from(["u1", "bool", "i2", ">u2", "f4", "f8", "f2"]),
-        hnp.array_shapes(min_dims=4, max_dims=4, min_side=1, max_side=4),
-        elements={"allow_nan": False, "allow_infinity": False},
-    ).filter(lambda a: a.dtype.kind != "f" or np.abs(a).max() < 1e30),
+    st.sampled_from(["u1", "bool", "i2", ">u2", "f4", "f8", "f2", ">f4"]),
+    st.tuples(*[st.integers(1, 4)] * 4),
     st.integers(0, 2**31),
 )
-def test_medseg_reads_back_every_sample(tmp_path_factory, samples, seed):
+def test_medseg_reads_back_every_sample(tmp_path_factory, dtype, shape, seed):
+    samples = (np.random.default_rng(seed).random(shape) * 250).astype(dtype)
     path, affine = tmp_path_factory.mktemp("q") / "x.seq.nrrd", random_affine(seed)
     write_sequence(path, iter(samples), affine, count=len(samples))
     found = read_nrrd(path)
