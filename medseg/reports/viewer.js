@@ -121,7 +121,7 @@ void main() {
     return window.niivue.NVImage.loadFromBase64({ base64, name: id + ".nii.gz", ...options });
   }
 
-  // Colours, visibility and outlines need a new frame only; maps and grey values new textures.
+  // Colours, visibility and outlines need a new picture only; maps and grey values new textures, at most 50 a second.
   function colours() {
     const lut = new Uint8ClampedArray(256 * 4);
     for (const s of page.structures)
@@ -150,10 +150,10 @@ void main() {
   }
   function later() {
     if (redraw) return;
-    redraw = requestAnimationFrame(() => {
+    redraw = setTimeout(() => {
       redraw = 0;
       reload();
-    });
+    }, 20);
   }
 
   function mm() {
