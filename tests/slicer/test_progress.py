@@ -36,6 +36,8 @@ def test_the_lines_that_medseg_writes(monkeypatch):
 def test_what_is_left_is_told():
     found = advance(Progress(), "[2/4] a: 10 of 40 windows, about 3 min left")
     assert found == Progress((1 + 0.25) / 4, "10 of 40 windows, about 3 min left")
+    found = advance(Progress(), "[1/1] a: 10 of 40 windows x 16 samples, about 3 min left")
+    assert found == Progress(0.25, "10 of 40 windows x 16 samples, about 3 min left")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 #: "[1/2] name: 12 of 96 windows, about 42 s left"; the name may hold anything, a colon too.
 _FAR = re.compile(
-    r"\[(?P<case>\d+)/(?P<cases>\d+)\] .*: (?P<done>\d+) of (?P<total>\d+) (?P<what>[a-z ]+), about (?P<left>.+) left"
+    r"\[(?P<case>\d+)/(?P<cases>\d+)\] .*: (?P<done>\d+) of (?P<total>\d+) (?P<what>[^,]+), about (?P<left>.+) left"
 )
 _OVER = re.compile(r"\[(?P<case>\d+)/(?P<cases>\d+)\] .*")
 _PLAN = re.compile(r"\d+ cases? \| .+")

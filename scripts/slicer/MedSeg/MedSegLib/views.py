@@ -58,20 +58,10 @@ def peak(values: np.ndarray, steps: list[int]) -> tuple[int, int, int] | None:
     Returns:
         The index, or None when nothing is above 0.
     """
-    sums = counts = None
-    for axis, step in enumerate(steps):
-        starts = np.arange(0, values.shape[axis], step)
-        if sums is None:
-            sums = np.stack(
-                [
-                    np.nan_to_num(values[s : s + step], nan=0, posinf=0, neginf=0).sum(axis=0, dtype=np.float64)
-                    for s in starts
-                ]
-            )
-        else:
-            sums = np.add.reduceat(sums, starts, axis=axis)
-        along = np.minimum(step, values.shape[axis] - starts).reshape([-1 if n == axis else 1 for n in range(3)])
-        counts = along if counts is None else counts * along
+    starts = [np.arange(0, size, step) for size, step in zip(values.shape, steps)]
+    counts = [np.minimum(step, size - at) for size, step, at in zip(values.shape, steps, starts)]
+    sums = np.stack([_layer_sums(values[at : at + steps[0]], starts) for at in starts[0]])
+    counts = counts[0][:, None, None] * counts[1][:, None] * counts[2]
     block = np.unravel_index(int(np.argmax(sums / counts)), sums.shape)
     place = tuple(slice(b * s, (b + 1) * s) for b, s in zip(block, steps))
     inside = np.nan_to_num(values[place], nan=0, posinf=0, neginf=0)
@@ -79,6 +69,15 @@ def peak(values: np.ndarray, steps: list[int]) -> tuple[int, int, int] | None:
     if not inside[within] > 0:
         return None
     return tuple(int(b * s + w) for b, s, w in zip(block, steps, within))
+
+
+def _layer_sums(slab: np.ndarray, starts: list[np.ndarray]) -> np.ndarray:
+    """The sums of the blocks of one layer of them; `slab` holds its slices."""
+    total = slab.sum(axis=0, dtype=np.float32 if slab.dtype == np.float32 else np.float64)
+    if not np.isfinite(total.sum()):
+        total = np.nan_to_num(slab, nan=0, posinf=0, neginf=0).sum(axis=0, dtype=np.float64)
+    total = np.add.reduceat(total, starts[1], axis=0).astype(np.float64)
+    return np.add.reduceat(total, starts[2], axis=1)
 
 
 def _nodes(scene: Any, kind: str) -> list[Any]:
