@@ -205,7 +205,7 @@ def _data(view: CaseView, carried: Carried, structures: Sequence[Structure]) -> 
     hounsfield = in_hounsfield_units(view.image)
     page = {
         "shape": image.grid.shape,
-        "window": CT_WINDOW if hounsfield else window_of(image.array, view.image.source.modality),
+        "window": CT_WINDOW if hounsfield else window_of(image.array, None),
         "unit": "HU" if hounsfield else "",
         "extent": max(image.grid.extent_mm),
         "maps": [{"key": key, "title": _title(key), "top": _top(packed.slope * 255)} for key, packed in carried.maps.items()],
@@ -256,7 +256,9 @@ def _title(key: str) -> str:
 def _still(view: CaseView, structures: Sequence[Structure]) -> bytes:
     named = view.segmentation.labels or LabelTable.from_values(v for s in structures for v in s.values)
     few = named if len(named) <= _MOST_PREVIEW_STRUCTURES else LabelTable(())
-    return preview_png(view.image, view.segmentation, few, warning=view.warning)
+    # The window follows the values: a CT in NIfTI does not say that it is one, and one without intercept is none.
+    source = replace(view.image.source, modality="CT" if in_hounsfield_units(view.image) else None)
+    return preview_png(replace(view.image, source=source), view.segmentation, few, warning=view.warning)
 
 
 def _policy(*scripts: str) -> str:

@@ -85,7 +85,7 @@ void main() {
     const canvas = by("canvas");
     nv = new Niivue({
       isRadiologicalConvention: true, isSliceMM: true, sagittalNoseLeft: true, dragAndDropEnabled: false,
-      backColor: [0, 0, 0, 1], crosshairColor: [0.45, 0.85, 1, 0.75], crosshairWidthUnit: "mm", crosshairWidth: page.extent / 300,
+      backColor: [0, 0, 0, 1], crosshairColor: [0.45, 0.85, 1, 0.75], crosshairWidthUnit: "mm", crosshairWidth: page.extent / 400,
       crosshairGap: page.extent / 40, fontColor: [1, 0.87, 0.33, 1], fontMinPx: 16, fontSizeScaling: 0.4, showAllOrientationMarkers: true,
       logLevel: "error", loadingText: "", dragMode: DRAG_MODE.windowing, scrollRequiresFocus: true, viewModeHotKey: "", clipPlaneHotKey: "",
       cycleClipPlaneHotKey: "", isColorbar: false,

@@ -207,6 +207,8 @@ def test_ct_has_its_windows():
     assert page.case["window"] == [-160.0, 240.0]
     assert "Lung (-600/1500)" in page.text
     assert Page(report_html(view)).case["unit"] == ""
+    odd = replace(view, image=replace(view.image, source=Source(modality="CT")))
+    assert Page(report_html(odd)).case["window"][1] > 300, "stored without its intercept"
 
 
 def test_an_empty_label_map_and_an_empty_image():
