@@ -84,5 +84,8 @@ def write_dicom(
 
 def _series_number(sources: Sources) -> int:
     """The first number behind the source series, as scanners number what they derive: 3 -> 391."""
-    number = int(sources.header.get("SeriesNumber") or 0)
+    try:
+        number = int(sources.header.get("SeriesNumber") or 0)
+    except (ValueError, TypeError, OverflowError):  # a text
+        number = 0
     return 100 * number + 91 if 0 < number < _LARGEST // 100 else 9991

@@ -225,7 +225,7 @@ def _evidence(sources: Sources) -> list[Dataset]:
 
 def _check(path: Path, found: Sequence[tuple[Mapping[str, object], Segment, Mapping[str, float]]]) -> None:
     """Compare a report with the rows that it was made from."""
-    report = Comprehensive3DSR.from_dataset(dcmread(path))
+    report = Comprehensive3DSR.from_dataset(dcmread(path), copy=False)
     groups = cast("MeasurementReport", report.content).get_volumetric_roi_measurement_groups()
     if len(groups) != len(found):
         msg = f"{len(groups)} groups of {len(found)}"

@@ -8,6 +8,7 @@ which it would have made itself, are put in here.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _EMPTY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
 _STUDY = ("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName")
 _DATES = {"PatientBirthDate": DA, "StudyDate": DA, "StudyTime": TM}
+#: Patient, study, series, equipment and image stand before it.
+_GROUPS_END = 0x0030
 _PATIENT_FRAME = "PATIENT"
 
 
@@ -38,9 +41,13 @@ def stand_in(sources: Sources, frames: FrameGrid | None = None) -> Dataset:
     """A clean single-frame CT header of the sources' patient and study, at the place of the first frame."""
     header = sources.header
     out = Dataset()
-    for element in header:  # access decodes each text in the source's own character set
-        if not element.tag.is_private and element.VR != "SQ" and element.tag.group < 0x0030:
-            out.add(element)
+    for tag in header.keys():  # noqa: SIM118 - iterating a Dataset decodes its elements, odd ones too
+        if tag.is_private or tag.group >= _GROUPS_END:
+            continue
+        with suppress(ValueError, TypeError, OverflowError):  # a number that is none: of no use to anyone
+            element = header[tag]  # decoded in the source's own character set
+            if element.VR != "SQ":
+                out.add(element)
     out.pop("NumberOfFrames", None)
     for name in (*_EMPTY, *_STUDY):
         if out.get(name) is None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pydicom
 import pytest
+from pydicom.config import disable_value_validation
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 
 import medseg
-from medseg.writers.dicom import sources_of, write_dicom_seg
+from medseg.writers.dicom import sources_of, write_dicom, write_dicom_seg
 from medseg.writers.dicom.template import stand_in
 
 
@@ -32,6 +35,34 @@ def test_an_odd_header_is_made_clean(tmp_path, lab):
     assert not any(e.tag.is_private for e in header)
     write_dicom_seg(tmp_path / "seg.dcm", lab.label_map(image), sources_of(image), lab.MAKER)
     assert lab.errors(tmp_path / "seg.dcm") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SeriesNumber", "three"),
+        ("PatientID", "x" * 80),
+        ("AccessionNumber", "a" * 30),
+        ("PatientName", "A^B^C^D^E^F^G"),
+        ("StudyInstanceUID", "1.2.003.1"),
+        ("StudyDate", "2020.01.02"),
+        ("StudyTime", "noon"),
+        ("PatientWeight", "heavy"),
+        ("Manufacturer", "m" * 100),
+    ],
+)
+def test_values_that_break_the_standard_do_not_stop_the_results(tmp_path, lab, name, value):
+    def edit(ds):
+        tag = tag_for_keyword(name)
+        ds[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value.encode(), 0, False, True)
+
+    with disable_value_validation():
+        folder = edited(lab.series(tmp_path / "in", lab.affine_lps()), edit)
+    image = medseg.read(folder)
+    labels = lab.label_map(image)
+    rows = [{"structure": x.name, "value": x.value, "volume_ml": 1.0} for x in labels.labels]
+    made = write_dicom(tmp_path / "out", labels, sources_of(image), bundle_name="b", bundle_version="1", rows=rows)
+    assert [pydicom.dcmread(path).PatientSex for path in made] == ["O", "O"]
 
 
 @pytest.mark.parametrize(
