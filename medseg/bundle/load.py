@@ -8,9 +8,11 @@ nothing of channels and labels in our words, metadata.json's `channel_def` is re
 
 from __future__ import annotations
 
+import copy
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,6 +25,7 @@ from medseg.bundle.domain import Domain
 from medseg.bundle.gate import GatedParser, full_name
 from medseg.bundle.shipped import config_path, find_bundle
 from medseg.bundle.trust import is_trusted
+from medseg.bundle.uncertainty import Declared, read_declared
 from medseg.bundle.versions import check_versions
 from medseg.bundle.weights import load_into, read_weights, require_weights
 from medseg.errors import BundleError, MedsegError
@@ -30,7 +33,7 @@ from medseg.labels import LabelTable
 from medseg.writers.atomic import sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from torch import nn
@@ -54,6 +57,8 @@ class Bundle:
         preprocessing: dict transforms on key "image", from a channels-first MetaTensor.
         inferer: called with (batch, network).
         postprocessing: dict transforms on keys "image" and "pred", ending in the label map.
+        uncertainty: what it declares about its uncertainty.
+        members: loads the networks of its ensemble, `network` first; the others on first use.
         hashes: path inside the bundle -> sha256 of its configs and weights.
         trusted: whether its code runs because the user trusts it.
     """
@@ -68,6 +73,8 @@ class Bundle:
     preprocessing: Compose
     inferer: Any
     postprocessing: Compose
+    uncertainty: Declared = field(default_factory=Declared)
+    members: Callable[[], tuple[nn.Module, ...]] = tuple
     hashes: Mapping[str, str] = field(default_factory=dict)
     trusted: bool = False
 
@@ -99,6 +106,8 @@ def load_bundle(path_or_name: str | Path, *, device: str | torch.device = "cpu")
         if not isinstance(network, torch.nn.Module):
             raise _no_network(root)
         load_into(network, read_weights(weights), weights)
+        network = network.float().to(device).eval()
+        declared = read_declared(config.get("uncertainty"), root)
         return Bundle(
             name=root.name,
             root=root,
@@ -106,11 +115,13 @@ def load_bundle(path_or_name: str | Path, *, device: str | torch.device = "cpu")
             channels=channels,
             labels=labels,
             domain=domain,
-            network=network.float().to(device).eval(),
+            network=network,
             preprocessing=_compose(build(parser, ("preprocessing", "pre_transforms"), root)),
             inferer=build(parser, ("inferer",), root) or SimpleInferer(),
             postprocessing=_compose(build(parser, ("postprocessing", "post_transforms"), root)),
-            hashes=_hashes(root, weights),
+            uncertainty=declared,
+            members=cache(lambda: (network, *_other_members(parser, network, declared, root, device))),
+            hashes=_hashes(root, weights, *(root / name for name in declared.weights)),
             trusted=trusted,
         )
 
@@ -280,6 +291,20 @@ def _tensor(metadata: Mapping[str, Any], side: str, preferred: str) -> Mapping[s
     return tensor if isinstance(tensor, dict) else {}
 
 
-def _hashes(root: Path, weights: Path) -> dict[str, str]:
-    paths = [p for n in ("inference", "metadata", "train") if (p := config_path(root, n)) is not None]
-    return {p.relative_to(root).as_posix(): sha256(p) for p in (*paths, weights)}
+def _other_members(
+    parser: ConfigParser, network: nn.Module, declared: Declared, root: Path, device: str | torch.device
+) -> Iterator[nn.Module]:
+    """The networks of the ensemble but for the bundle's own, each with its weights."""
+    template = build(parser, ("uncertainty#ensemble#network_def",), root)
+    for name in declared.weights:
+        if not (root / name).is_file():
+            mend = "fetch the bundle again, or take the file out of `uncertainty` in configs/inference.json"
+            raise BundleError("MS-B116", f"a member of the ensemble is not there: {name}", file=root, mend=mend)
+        member = copy.deepcopy(network if template is None else template)
+        load_into(member, read_weights(root / name), root / name)
+        yield member.float().to(device).eval()
+
+
+def _hashes(root: Path, *weights: Path) -> dict[str, str]:
+    configs = [p for n in ("inference", "metadata", "train") if (p := config_path(root, n)) is not None]
+    return {p.relative_to(root).as_posix(): sha256(p) for p in (*configs, *weights) if p.is_file()}

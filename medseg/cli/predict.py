@@ -28,6 +28,25 @@ def predict(
     ],
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")] = "auto",
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads; all of them without it.")] = None,
+    uncertainty: Annotated[
+        str | None,
+        typer.Option(metavar="mc:T|tta|ensemble|ensemble+tta", help="Maps of where the network is unsure."),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of Monte Carlo dropout.")] = 0,
+    samples: Annotated[bool, typer.Option("--samples", help="Keep every sample as samples.seq.nrrd.")] = False,
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="DICOM SEG, uncertainty maps and measurements for scans from DICOM.")
+    ] = False,
+    dicom_seg: Annotated[
+        str, typer.Option("--dicom-seg", metavar="binary|labelmap", help="Kind of DICOM SEG.")
+    ] = "binary",
+    mrb: Annotated[bool, typer.Option("--mrb", help="The 3D Slicer scene as one file too.")] = False,
+    no_views: Annotated[
+        bool, typer.Option("--no-views", help="Leave out the scene, the browser report and the copy of the image.")
+    ] = False,
+    deface_report: Annotated[
+        bool, typer.Option("--deface-report", help="Mask the face of a head in report.html.")
+    ] = False,
     series: options.Series = None,
     assume_orientation: options.AssumeOrientation = None,
     allow_gaps: options.AllowGaps = False,
@@ -52,7 +71,8 @@ def predict(
 ) -> None:
     """Segment every case of INPUT with a bundle, on each scan's own grid.
 
-    One folder a case with the label map, its volumes and a record; one bad case never stops the others.
+    One folder a case with the label map, its volumes, views for 3D Slicer and the browser, and a record; one bad case
+    never stops the others. `medseg view OUT` opens them.
     """
     reading = options.read_options(series, assume_orientation, allow_gaps, nonfinite, strict, max_voxels)
     from medseg.workflows.predict import predict as run
@@ -72,6 +92,13 @@ def predict(
             overwrite=overwrite,
             dry_run=dry_run,
             deterministic=deterministic,
+            uncertainty=uncertainty,
+            seed=seed,
+            samples=samples,
+            views=not no_views,
+            mrb=mrb,
+            dicom=dicom_seg if dicom else None,
+            deface=deface_report,
             progress=ConsoleReporter(stderr()),
         )
     except KeyboardInterrupt:

@@ -6,10 +6,31 @@ blend.py      the ring accumulator            memory.py     what happens when me
 sinks.py      what is kept of a slab          body.py       leave out the air
 sliding.py    SlidingWindowInferer            plan.py       windows and memory in advance
 rewrite.py    bf16 on a CPU: fewer idle lanes
+
+Where is the model unsure?
+uncertain.py  UncertainInferer                moments.py    mean, entropies, votes, streaming
+sampler.py    what all samplers share         replay.py     only what lies behind the first dropout
+dropout.py    McDropout                       ensemble.py   Ensemble
+mirrored.py   Mirrored: test-time augmentation
 """
 
+from medseg.inferers.dropout import McDropout
+from medseg.inferers.ensemble import Ensemble
 from medseg.inferers.memory import Event
+from medseg.inferers.mirrored import Mirror, Mirrored
+from medseg.inferers.moments import Uncertainty
 from medseg.inferers.plan import Plan
 from medseg.inferers.sliding import SlidingWindowInferer
+from medseg.inferers.uncertain import UncertainInferer
 
-__all__ = ["Event", "Plan", "SlidingWindowInferer"]
+__all__ = [
+    "Ensemble",
+    "Event",
+    "McDropout",
+    "Mirror",
+    "Mirrored",
+    "Plan",
+    "SlidingWindowInferer",
+    "UncertainInferer",
+    "Uncertainty",
+]

@@ -8,13 +8,18 @@ result does not depend on where it failed. Nothing is silent: every step is an `
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from medseg.errors import MemoryLimitError
+
+T = TypeVar("T")
 
 # What the backends say when an allocation fails and the exception is a bare RuntimeError.
 WORDS = (
@@ -74,6 +79,44 @@ def next_placement(placement: Placement, cpu_batch: Callable[[], int]) -> tuple[
         said = f"out of memory on {placement.network}: the network runs on the CPU, which is slower"
         return Placement(cpu_batch(), cpu, cpu), Event("MS-M203", said)
     return None
+
+
+def with_fallbacks(
+    attempt: Callable[[Placement], T],
+    placement: Placement,
+    cpu_batch: Callable[[], int],
+    events: list[Event],
+    does_not_fit: Callable[[str], MemoryLimitError],
+) -> T:
+    """Try a volume where the network is, then down the ladder.
+
+    Args:
+        attempt: does the whole volume.
+        placement: to begin with.
+        cpu_batch: the window batch to begin with on a CPU.
+        events: receives what was decided.
+        does_not_fit: makes the error after the last step from what the failure said.
+    """
+    while True:
+        try:
+            return attempt(placement)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = (str(error).strip() or type(error).__name__).splitlines()[0]
+        release()  # here, outside the handler: the traceback held the tensors
+        step = next_placement(placement, cpu_batch)
+        if step is None:
+            raise does_not_fit(failure)
+        placement, event = step
+        events.append(event)
+
+
+def release() -> None:
+    """Give freed memory back before the next attempt."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _windows(count: int) -> str:

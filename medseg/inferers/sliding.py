@@ -7,7 +7,6 @@ the body, and with a stated fallback when memory runs out.
 
 from __future__ import annotations
 
-import gc
 from contextlib import nullcontext
 from dataclasses import replace
 from math import prod
@@ -23,7 +22,7 @@ from torch.nn.functional import pad
 from medseg.errors import MemoryLimitError, UsageError
 from medseg.inferers.batching import window_batch
 from medseg.inferers.body import what_to_segment
-from medseg.inferers.memory import Event, Placement, is_out_of_memory, next_placement
+from medseg.inferers.memory import Event, Placement, with_fallbacks
 from medseg.inferers.plan import Plan, plan_volume
 from medseg.inferers.precision import choose_precision, network_device, network_dtype, replica
 from medseg.inferers.sinks import OUTSIDE_LOGIT, LabelSink, LogitSink, RegionSink, Sink, check_classes
@@ -118,7 +117,19 @@ class SlidingWindowInferer(Inferer):
 
         box, event = what_to_segment(image, self.body_threshold, self.roi_size, self.overlap)
         self.events += [event] if event else []
-        result = self._with_fallbacks(image, box, network, call)
+        device = network_device(network, image.device)
+        grid = window_grid([s.stop - s.start for s in box], self.roi_size, self.overlap)
+
+        def batch_on(device: torch.device) -> int:
+            return self.batch(grid, network_dtype(network), device)
+
+        result = with_fallbacks(
+            lambda placement: self._run(image, box, grid, network, placement, call),
+            Placement(batch_on(device), device, device),
+            lambda: batch_on(torch.device("cpu")),
+            self.events,
+            lambda failure: self.does_not_fit(grid, image.shape[0], failure),
+        )
         return MetaTensor(result).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else result
 
     def plan(
@@ -134,31 +145,8 @@ class SlidingWindowInferer(Inferer):
             items: images in the batch.
         """
         grid = window_grid(shape, self.roi_size, self.overlap)
-        batch = min(self._batch(grid, torch.float32, torch.device(device)), len(grid) * items)
+        batch = min(self.batch(grid, torch.float32, torch.device(device)), len(grid) * items)
         return plan_volume(grid, items, channels, classes, batch, labels=self.output == "labels")
-
-    def _with_fallbacks(self, image: Tensor, box: tuple[slice, ...], network: Callable[..., Any], call: Call) -> Tensor:
-        """Try the volume where the network is, then down the ladder of memory.py."""
-        device = network_device(network, image.device)
-        grid = window_grid([s.stop - s.start for s in box], self.roi_size, self.overlap)
-
-        def batch_on(device: torch.device) -> int:
-            return self._batch(grid, network_dtype(network), device)
-
-        placement = Placement(batch_on(device), device, device)
-        while True:
-            try:
-                return self._run(image, box, grid, network, placement, call)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                failure = (str(error).strip() or type(error).__name__).splitlines()[0]
-            _release()  # here, outside the handler: the traceback held the tensors
-            step = next_placement(placement, lambda: batch_on(torch.device("cpu")))
-            if step is None:
-                raise self._does_not_fit(grid, image.shape[0], failure)
-            placement, event = step
-            self.events.append(event)
 
     def _run(
         self,
@@ -170,14 +158,14 @@ class SlidingWindowInferer(Inferer):
         call: Call,
     ) -> Tensor:
         """One attempt at the whole volume."""
-        padded = _padded(image[(slice(None), slice(None), *box)], grid)
+        part = padded(image[(slice(None), slice(None), *box)], grid)
         if isinstance(network, nn.Module) and network_device(network, placement.network) != placement.network:
             network = replica(network, device=placement.network)
         chosen, event = choose_precision(
-            self.precision, padded, grid, network, call, device=placement.network, regions=self.regions
+            self.precision, part, grid, network, call, device=placement.network, regions=self.regions
         )
         self.events += [event] if event else []
-        batch = min(placement.batch, self._batch(grid, chosen.dtype, placement.network))
+        batch = min(placement.batch, self.batch(grid, chosen.dtype, placement.network))
         results: list[Tensor] = []
 
         def make_sink(classes: int) -> Sink:
@@ -189,7 +177,7 @@ class SlidingWindowInferer(Inferer):
                 return call(chosen.network, windows)
 
         stream(
-            padded,
+            part,
             forward,
             grid,
             make_sink,
@@ -201,7 +189,8 @@ class SlidingWindowInferer(Inferer):
         )
         return results[0].to(image.device) if self.output == "labels" else results[0]
 
-    def _batch(self, grid: WindowGrid, dtype: torch.dtype, device: torch.device) -> int:
+    def batch(self, grid: WindowGrid, dtype: torch.dtype, device: torch.device) -> int:
+        """Windows at a time."""
         return window_batch(grid.roi, dtype, device) if self.sw_batch_size == "auto" else int(self.sw_batch_size)
 
     def _allocate(self, image: Tensor, classes: int, placement: Placement) -> Tensor:
@@ -225,7 +214,7 @@ class SlidingWindowInferer(Inferer):
         target = result[(slice(None), 0, *box)]
         return LabelSink(target) if self.regions is None else RegionSink(target, self.regions)
 
-    def _does_not_fit(self, grid: WindowGrid, items: int, failure: str) -> MemoryLimitError:
+    def does_not_fit(self, grid: WindowGrid, items: int, failure: str) -> MemoryLimitError:
         """The last error, with the numbers that a user can change."""
         slab = 4 * prod(grid.slab) / 2**20
         free = psutil.virtual_memory().available / 2**20
@@ -240,18 +229,11 @@ class SlidingWindowInferer(Inferer):
         return MemoryLimitError("MS-M101", what, mend=mend)
 
 
-def _padded(image: Tensor, grid: WindowGrid) -> Tensor:
+def padded(image: Tensor, grid: WindowGrid) -> Tensor:
     """The image with zeros around it where it is smaller than a window, as MONAI pads."""
     if not any(before or after for before, after in grid.pad):
         return image
     return pad(image, [n for before_after in reversed(grid.pad) for n in before_after])
-
-
-def _release() -> None:
-    """Give freed memory back before the next attempt."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _one_of(name: str, value: Any, accepted: tuple[str, ...]) -> Any:

@@ -60,10 +60,11 @@ def boundary_band(
         threads: for the distance transform; None: as many as there are processors.
     """
     _check_shapes(pred, ref)
-    return _within(_border(pred) | _border(ref), band_mm, spacing_mm, threads)
+    return _within(border(pred) | border(ref), band_mm, spacing_mm, threads)
 
 
-def _border(labels: np.ndarray) -> np.ndarray:
+def border(labels: np.ndarray) -> np.ndarray:
+    """(I, J, K) bool: voxels above 0 that share a face with another value or with the outside of the volume."""
     edge = np.zeros_like(labels, bool)
     for axis in range(3):
         turned, out = np.moveaxis(labels, axis, 0), np.moveaxis(edge, axis, 0)

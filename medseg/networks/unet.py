@@ -4,14 +4,14 @@
                      |  |  |_____________________________|                                   |
                      |  |____________________________________________________________________|   skip connections
 
-A word in brackets on the arrow is a point where `ChannelDropout` stands. `forward_from(point, cache)` reruns
-only what lies behind a point: Monte Carlo samples whose dropout begins at the head cost one 1x1x1 convolution.
+A word in brackets on the arrow is a point where `ChannelDropout` stands (`dropout_bottleneck`, `dropout_decoder.0`,
+..., `dropout_head`): the further behind, the less must be computed again for a Monte Carlo sample.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from monai.networks.blocks.dynunet_block import UnetOutBlock, UnetUpBlock
 from torch import Tensor, nn
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 #: Where dropout can stand, in the order of the computation.
 POINTS = ("bottleneck", "decoder", "head")
-
-#: What lies before a point: the tensors that `forward_from` starts again from.
-Cache = dict[str, list[Tensor]]
 
 
 class UNet(nn.Module):
@@ -90,45 +87,15 @@ class UNet(nn.Module):
 
         In training mode with deep supervision: a list of logits, each coarser one at its own resolution.
         """
-        return self._decode(self.encoder(x), {})
+        return self._decode(self.encoder(x))
 
-    def forward_cached(self, x: Tensor) -> tuple[Tensor, Cache]:
-        """As `forward` in evaluation mode, with what `forward_from` needs to rerun the rest."""
-        cache: Cache = {}
-        return self._decode(self.encoder(x), cache), cache
-
-    def forward_from(self, point: str, cache: Cache) -> Tensor:
-        """Logits again, rerunning only what lies behind `point` ("bottleneck", "decoder" or "head").
-
-        Args:
-            point: the first point whose dropout differs from the run that filled the cache.
-            cache: from `forward_cached`.
-        """
-        if point == "bottleneck":
-            return self._decode(cache["bottleneck"], {})
-        if point == "decoder":
-            *skips, x = cache["decoder"]
-            return self._stages(x, skips, 1, {})
-        if point == "head":
-            (x,) = cache["head"]
-            return self.head(self.dropout_head(x))
-        msg = f"dropout stands at the points {', '.join(POINTS)}, got {point!r}"
-        raise ValueError(msg)
-
-    def _decode(self, levels: list[Tensor], cache: Cache) -> Any:
-        cache["bottleneck"] = levels
+    def _decode(self, levels: list[Tensor]) -> Tensor | list[Tensor]:
         *skips, x = levels
-        return self._stages(self.stages[0](self.dropout_bottleneck(x), skips[-1]), skips[:-1], 1, cache)
-
-    def _stages(self, x: Tensor, skips: list[Tensor], first: int, cache: Cache) -> Any:
-        """The decoder behind stage `first - 1`, whose output before dropout is `x`; `skips` finest first."""
-        cache["decoder"] = [*skips, x]
         outputs = []
-        for index in range(first, len(self.stages)):
+        x = self.stages[0](self.dropout_bottleneck(x), skips[-1])
+        for stage, dropout, skip in zip(self.stages[1:], self.dropout_decoder, skips[-2::-1], strict=True):
             outputs.append(x)
-            x = self.dropout_decoder[index - 1](x)
-            x = self.stages[index](x, skips[len(self.stages) - 1 - index])
-        cache["head"] = [x]
+            x = stage(dropout(x), skip)
         logits = self.head(self.dropout_head(x))
         if not (self.training and len(self.supervision)):
             return logits

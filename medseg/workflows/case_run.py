@@ -1,4 +1,4 @@
-"""One case: a volume through the domain guard and the network, measured, recorded, and laid down as files."""
+"""One case: a volume through the domain guard and the network, measured and recorded (stage.py makes its files)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from medseg.bundle.domain import MARGINS, Violation, check_domain, check_result
 from medseg.errors import DomainError
-from medseg.labels import LabelTable
 from medseg.readers.options import ReadOptions
-from medseg.reports.preview import preview_png
 from medseg.workflows import record as records
-from medseg.workflows.layout import FILES, RECORD, SEGMENTATION
-from medseg.workflows.measure import COLUMNS, MARKS, Measurement, measure
+from medseg.workflows.doubt import flags
+from medseg.workflows.measure import MARKS, Measurement, measure
 from medseg.workflows.segment import segment
-from medseg.writers.atomic import sha256, write_bytes, write_json, write_text
-from medseg.writers.nifti import write_nifti
-from medseg.writers.tables import csv_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,11 +20,10 @@ if TYPE_CHECKING:
 
     from medseg.bundle.load import Bundle
     from medseg.volume import Volume
+    from medseg.workflows.sampling import Method
+    from medseg.workflows.uncertainty import Uncertain
 
-
-UNDECLARED = "domain not declared"
-#: What stands in the label map's header and on the picture.
-WARNINGS = {"yes": records.OUTSIDE, "not declared": UNDECLARED}
+UNDECLARED = "domain not declared: nothing says whether this scan is like the training data"
 
 
 @dataclass(frozen=True)
@@ -43,6 +37,11 @@ class Settings:
         outside_domain: proceed where a scan lies outside the training data, and mark every output.
         flat: label maps side by side in the output folder.
         options: the readers' options.
+        method: how uncertainty is found; None: not at all.
+        views: write what 3D Slicer and the browser open, the image among it.
+        mrb: write the scene as one file too.
+        dicom: 'binary' or 'labelmap': write DICOM objects for cases from DICOM; None: no.
+        deface: mask the face of a head in the report.
     """
 
     device: str = "cpu"
@@ -51,6 +50,25 @@ class Settings:
     outside_domain: bool = False
     flat: bool = False
     options: ReadOptions = field(default_factory=ReadOptions)
+    method: Method | None = None
+    views: bool = True
+    mrb: bool = False
+    dicom: str | None = None
+    deface: bool = False
+
+    @property
+    def produced(self) -> dict[str, Any]:
+        """What is made of each case: a finished case is one that has it all."""
+        method = self.method
+        return {
+            "uncertainty": None if method is None else method.words,
+            "seed": None if method is None else method.seed,
+            "samples": method is not None and method.keep,
+            "views": self.views,
+            "mrb": self.mrb,
+            "dicom": self.dicom,
+            "deface": self.deface,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +81,8 @@ class CaseResult:
         segmentation: (I, J, K) label map on the image's own grid, with its label table.
         measurements: of every structure.
         record: what record.json will hold, the hashes of the outputs apart.
+        settings: of the run.
+        uncertain: what several samples say, where asked for.
         outside_domain: what lies outside the training data.
         notes: what the user should look at.
         mark: one of `measure.MARKS`; stands in every output.
@@ -73,6 +93,8 @@ class CaseResult:
     segmentation: Volume
     measurements: tuple[Measurement, ...]
     record: Mapping[str, Any]
+    settings: Settings
+    uncertain: Uncertain | None = None
     outside_domain: tuple[Violation, ...] = ()
     notes: tuple[str, ...] = ()
     mark: str = MARKS[0]
@@ -120,14 +142,16 @@ def run_case(
     """
     start = time.perf_counter()
     outside = guard(volume, bundle, file=roots[0] if roots else None, allowed=settings.outside_domain)
-    made = segment(volume, bundle, device=settings.device, progress=progress)
+    made = segment(volume, bundle, device=settings.device, method=settings.method, progress=progress)
     domain = bundle.domain
     widened = {n: (a / MARGINS.volume, b * MARGINS.volume) for n, (a, b) in domain.volume_ml.items()} if domain else {}
-    measurements = measure(made.labels, bundle.labels, range_ml=widened)
+    doubt = {} if made.uncertainty is None else made.uncertainty.doubt
+    flagged = flags(made.labels, bundle.labels, doubt, bundle.uncertainty.flags)
+    measurements = measure(made.labels, bundle.labels, range_ml=widened, doubt=doubt, flagged=flagged)
     unlike = check_result({m.structure: m.volume_ml for m in measurements}, domain) if domain else []
     mark = MARKS[2] if domain is None else MARKS[bool(outside)]
     notes = (
-        *([f"{UNDECLARED}: nothing says whether this scan is like the training data"] if domain is None else ()),
+        *([UNDECLARED] if domain is None else ()),
         *(decision.message for decision in volume.source.decisions if decision.warning),
         *(event.message for event in made.events if event.code.startswith("MS-M20")),  # out-of-memory fallbacks
         *(f"clean-up removed {ml:.3g} mL of {what}" for what, ml in made.cleaned_ml.items() if ml > 0),
@@ -146,7 +170,7 @@ def run_case(
         "parameters": {
             "threads": settings.threads,
             "deterministic": settings.deterministic,
-            "seed": None,  # nothing is drawn at random
+            "produced": settings.produced,
             "outside_domain_allowed": settings.outside_domain,
             "read": asdict(settings.options),
         },
@@ -158,6 +182,7 @@ def run_case(
         },
         "outside_domain": [asdict(violation) for violation in outside],
         "domain_declared": domain is not None,
+        "uncertainty": _described(made.uncertainty),
         "cleaned_ml": dict(made.cleaned_ml),
         "filled_ml": dict(made.filled_ml),
         "measurements": [m.row(outside_domain=mark) for m in measurements],
@@ -165,49 +190,16 @@ def run_case(
         "seconds": {"read": read_seconds, **made.seconds, "total": read_seconds + time.perf_counter() - start},
         "peak_memory_mb": records.peak_memory_mb(),
     }
-    return CaseResult(name, volume, made.labels, measurements, record, outside, notes, mark)
+    return CaseResult(name, volume, made.labels, measurements, record, settings, made.uncertainty, outside, notes, mark)
 
 
-def stage(result: CaseResult, work: Path) -> dict[str, Any]:
-    """Make every file of a case in `work`, each read again, the record last; returns the complete record.
-
-    Raises:
-        OSError, OutputError: the disk is full or fails; nothing has left `work` then.
-    """
-    start = time.perf_counter()
-    table = result.segmentation.labels or LabelTable(())
-    write_nifti(
-        work / SEGMENTATION,
-        result.segmentation.array,
-        result.segmentation.affine,
-        labels=table,
-        description=WARNINGS.get(result.mark, "medseg: research use only"),
-    )
-    rows = [m.row(outside_domain=result.mark) for m in result.measurements]
-    write_text(work / "measurements.csv", csv_text(COLUMNS, rows))
-    write_json(
-        work / "measurements.json",
-        {
-            "case": result.name,
-            "notice": records.RESEARCH,
-            "domain_declared": result.record["domain_declared"],
-            "outside_domain": [violation.message for violation in result.outside_domain],
-            "structures": [row | {"flags": list(m.flags)} for row, m in zip(rows, result.measurements, strict=True)],
-        },
-    )
-    write_bytes(work / "preview.png", picture(result, table))
-    seconds = {**result.record["seconds"], "write": time.perf_counter() - start}
-    record = {
-        **result.record,
-        "seconds": {key: round(value, 4) for key, value in seconds.items()},
-        "outputs": {file: sha256(work / file) for file in FILES},
+def _described(found: Uncertain | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "method": found.method.name,
+        "samples": found.samples,
+        "seed": found.method.seed if found.method.name == "mc" else None,
+        "temperature": found.temperature,
+        "maps": "normalised: divided by ln C, in [0, 1]",
     }
-    write_json(work / RECORD, record)
-    return record
-
-
-def picture(result: CaseResult, table: LabelTable) -> bytes:
-    """The case's preview.png."""
-    legend = [f"{m.structure}  {m.volume_ml:.2f} mL" for m in result.measurements[: len(table)]]
-    warning = WARNINGS.get(result.mark, "")
-    return preview_png(result.image, result.segmentation, table, title=result.name, warning=warning, legend=legend)

@@ -15,7 +15,7 @@ import numpy as np
 from medseg.errors import MissingExtraError, OutputError
 from medseg.readers.open import read
 from medseg.volume import Volume
-from medseg.workflows.layout import RECORD
+from medseg.workflows.layout import INDEX, RECORD
 from medseg.workflows.predict import predict
 from medseg.workflows.record import read_record
 from medseg.writers.atomic import write_text
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 BUNDLE = "hippocampus_mri_segmentation"
 #: Case -> centre of its box, MNI mm (RAS).
 CENTRES = {"mni152_hippocampus_left": (-27.0, -22.0, -14.0), "mni152_hippocampus_right": (27.0, -22.0, -14.0)}
+UNCERTAINTY = "mc"
 SIZE_MM = (32.0, 56.0, 40.0)
-IMAGE, LIST = "image.nii.gz", "cases.csv"
+INPUT, LIST = "input", "cases.csv"
 _TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 
 
@@ -47,7 +48,7 @@ def run_demo(
     """Segment the hippocampi of the MNI152 template; a folder made by an earlier demo is done again.
 
     Args:
-        out: a folder a side is made in it, with the image beside the results.
+        out: a folder a side is made in it.
         bundle: another bundle than the shipped one.
         device: as for `predict`.
         threads: as for `predict`.
@@ -67,27 +68,33 @@ def run_demo(
             file=folder,
             mend="name a new folder with -o",
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / INPUT).mkdir(parents=True, exist_ok=True)
     rows = []
     for name, centre in CENTRES.items():
         crop = crop_mm(template, centre, SIZE_MM)
-        (folder / name).mkdir(exist_ok=True)
-        write_nifti(folder / name / IMAGE, crop.array, crop.affine, description="MNI152 T1 template")
-        rows.append({"name": name, "image": f"{name}/{IMAGE}"})
+        write_nifti(folder / INPUT / f"{name}.nii.gz", crop.array, crop.affine, description="MNI152 T1 template")
+        rows.append({"name": name, "image": f"{INPUT}/{name}.nii.gz"})
     write_text(folder / LIST, csv_text(("name", "image"), rows))
-    return predict(folder / LIST, bundle, folder, device=device, threads=threads, overwrite=True, progress=progress)
+    return predict(
+        folder / LIST,
+        bundle,
+        folder,
+        device=device,
+        threads=threads,
+        overwrite=True,
+        uncertainty=UNCERTAINTY,
+        progress=progress,
+    )
 
 
 def what_to_open(report: PredictReport) -> list[str]:
     """Lines that say what to look at after the demo."""
-    lines = []
-    for case in report.cases:
-        if case.folder is not None:
-            lines.append(f"look at   {case.folder / 'preview.png'}")
-            lines.append(
-                f"or open   {case.folder / IMAGE} with {case.folder / 'segmentation.nii.gz'} over it, in 3D Slicer"
-            )
-    return lines
+    lines = [f"look at   {case.folder / 'preview.png'}" for case in report.cases if case.folder is not None]
+    return [
+        *lines,
+        f"or open   {report.out / INDEX}",
+        f"or type   medseg view {report.out}   for 3D Slicer or the browser",
+    ]
 
 
 def load_template() -> Volume:
@@ -121,4 +128,4 @@ def crop_mm(volume: Volume, centre_mm: tuple[float, float, float], size_mm: tupl
 
 
 def _ours(folder: Path) -> bool:
-    return (folder / LIST).is_file() and all((folder / name).is_dir() for name in CENTRES)
+    return (folder / LIST).is_file() and (folder / INPUT).is_dir()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from medseg.errors import MedsegError
 from medseg.readers.nifti import read_nifti
 from medseg.readers.options import ReadOptions
+from medseg.reports.case_view import MAPS, map_file
 from medseg.workflows.record import read_record
 from medseg.writers.atomic import move, sha256
 
@@ -20,10 +21,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from medseg.workflows.case_run import Settings
+
 SEGMENTATION = "segmentation.nii.gz"
 RECORD = "record.json"
-FILES = (SEGMENTATION, "measurements.csv", "measurements.json", "preview.png")
-SUMMARY, FAILURES = "summary.csv", "failures.csv"
+
+#: What every case has, and what a run may add. All but the label map lie side by side, also with --flat.
+ALWAYS = (SEGMENTATION, "measurements.csv", "measurements.json", "preview.png")
+VIEWS = ("image.nii.gz", "segmentation.seg.nrrd", "scene.mrml", "report.html")
+UNCERTAINTY = (*(map_file(key) for key in MAPS), "uncertainty.ctbl")
+DICOM = ("dicom/seg.dcm", "dicom/uncertainty.dcm", "dicom/uncertainty_mutual_information.dcm", "dicom/measurements.dcm")
+ON_REQUEST = ("scene.mrb", "samples.seq.nrrd", *DICOM)
+FILES = (*ALWAYS, *VIEWS, *UNCERTAINTY, *ON_REQUEST)
+SUMMARY, FAILURES, INDEX = "summary.csv", "failures.csv", "index.html"
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,7 @@ class CaseFiles:
         aside = [self.set_aside(file) for file in altered if file != SEGMENTATION or is_readable(self.segmentation)]
         for file in FILES:
             self.path(file).unlink(missing_ok=True)
-        for file in (RECORD, *FILES):
+        for file in (RECORD, *made(work)):
             move(work / file, self.path(file))
         return aside
 
@@ -90,6 +100,20 @@ class CaseFiles:
             number += 1
         move(path, kept)
         return kept
+
+
+def expected(settings: Settings) -> list[str]:
+    """The files of a case that a run will make, DICOM objects apart (they depend on the case)."""
+    maps = settings.method is not None
+    wanted = [*ALWAYS, *(VIEWS if settings.views else ())]
+    wanted += [file for file in UNCERTAINTY if maps and (settings.views or file.endswith(".nii.gz"))]
+    wanted += ["scene.mrb"] * settings.mrb
+    return wanted + ["samples.seq.nrrd"] * (settings.method is not None and settings.method.keep)
+
+
+def made(work: Path) -> list[str]:
+    """The files of a case that were made in a work folder."""
+    return [file for file in FILES if (work / file).is_file()]
 
 
 def is_readable(path: Path) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan, nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medseg.labels import LabelTable
+from medseg.workflows.doubt import Doubt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from medseg.labels import Label
     from medseg.volume import Volume
@@ -23,7 +25,8 @@ RANGE = "outside the training range of volume"
 #: Columns of measurements.csv, and after `case` of summary.csv.
 #: How a result stands to the bundle's training data: inside, outside, or the bundle does not say what it was.
 MARKS = ("no", "yes", "not declared")
-COLUMNS = ("structure", "value", "voxels", "volume_ml", "flags", "outside_domain")
+DOUBT = ("volume_sd_ml", "entropy_inside", "entropy_boundary", "agreement", "predicted_dice")
+COLUMNS = ("structure", "value", "voxels", "volume_ml", *DOUBT, "flags", "outside_domain")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Measurement:
         voxels: how many voxels bear it; for a nested region, all voxels of the values it contains.
         volume_ml: `voxels` times the volume of one voxel, mL.
         flags: what deserves a second look, in words.
+        doubt: what several samples say of it; None where there were none.
     """
 
     structure: str
@@ -43,6 +47,7 @@ class Measurement:
     voxels: int
     volume_ml: float
     flags: tuple[str, ...] = ()
+    doubt: Doubt | None = None
 
     def row(self, *, outside_domain: str) -> dict[str, object]:
         """The measurement as one row of a table, keys as in `COLUMNS`; `outside_domain` is one of `MARKS`."""
@@ -51,6 +56,7 @@ class Measurement:
             "value": self.value,
             "voxels": self.voxels,
             "volume_ml": round(self.volume_ml, 6),
+            **{key: _shown(getattr(self.doubt, key, nan)) for key in DOUBT},
             "flags": "; ".join(self.flags),
             "outside_domain": outside_domain,
         }
@@ -59,7 +65,9 @@ class Measurement:
     def from_row(cls, row: Mapping[str, Any]) -> Measurement:
         """Read `row`'s data."""
         flags = tuple(flag for flag in str(row["flags"]).split("; ") if flag)
-        return cls(str(row["structure"]), int(row["value"]), int(row["voxels"]), float(row["volume_ml"]), flags)
+        told = {key: nan if row.get(key, "") == "" else float(row[key]) for key in DOUBT}
+        doubt = None if all(isnan(value) for value in told.values()) else Doubt(**told)
+        return cls(str(row["structure"]), int(row["value"]), int(row["voxels"]), float(row["volume_ml"]), flags, doubt)
 
 
 def measure(
@@ -67,6 +75,8 @@ def measure(
     table: LabelTable,
     *,
     range_ml: Mapping[str, tuple[float, float]] | None = None,
+    doubt: Mapping[str, Doubt] | None = None,
+    flagged: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[Measurement, ...]:
     """Measure every structure of `table`, and any value of the map that is not in it.
 
@@ -74,6 +84,8 @@ def measure(
         segmentation: (I, J, K) label map of an integer type, values >= 0.
         table: the structures to measure.
         range_ml: structure -> (lowest, highest) volume that needs no second look, mL.
+        doubt: structure -> what several samples say of it.
+        flagged: structure -> further flags.
 
     Returns:
         One measurement a structure in the table's order, then one an unknown value.
@@ -97,8 +109,15 @@ def measure(
         if voxels and range_ml and label.name in range_ml:
             low, high = range_ml[label.name]
             flags += [RANGE] * (not low <= volume_ml <= high)
-        rows.append(Measurement(label.name, label.value, voxels, volume_ml, tuple(flags)))
+        flags += (flagged or {}).get(label.name, ())
+        told = (doubt or {}).get(label.name)
+        rows.append(Measurement(label.name, label.value, voxels, volume_ml, tuple(flags), told))
     return tuple(rows)
+
+
+def _shown(value: float) -> float | str:
+    """A number of a table; nothing where there is nothing to say."""
+    return "" if isnan(value) else round(value, 6)
 
 
 def _values(label: Label) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from medseg.inferers.sliding import SlidingWindowInferer
 from medseg.inferers.windows import window_grid
 from medseg.readers.cases import load_case
 from medseg.workflows.case_run import guard
-from medseg.workflows.layout import FILES, RECORD, CaseFiles
+from medseg.workflows.layout import RECORD, CaseFiles, expected
 from medseg.workflows.outcome import Failure
 from medseg.workflows.segment import prepare
 
@@ -121,7 +121,7 @@ def _plan_case(
         windows=windows,
         memory_mb=(volume.array.nbytes + 2 * image.numel() * 4 + inferer_bytes + volume.array.size) / 1e6,
         seconds=seconds * windows,
-        writes=tuple(places.path(f).relative_to(out).as_posix() for f in (*FILES, RECORD)),
+        writes=tuple(places.path(f).relative_to(out).as_posix() for f in (*expected(settings), RECORD)),
     )
 
 

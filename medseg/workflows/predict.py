@@ -17,7 +17,7 @@ from medseg.bundle.load import Bundle, load_bundle
 from medseg.errors import UsageError
 from medseg.readers.cases import find_cases, load_case
 from medseg.readers.options import ReadOptions
-from medseg.workflows.case_run import CaseResult, Settings, run_case, stage
+from medseg.workflows.case_run import CaseResult, Settings, run_case
 from medseg.workflows.compute import computing, resolve_device
 from medseg.workflows.layout import CaseFiles
 from medseg.workflows.lock import output_lock
@@ -26,6 +26,8 @@ from medseg.workflows.outcome import CaseReport, Failure, PredictReport
 from medseg.workflows.plan import plan_cases
 from medseg.workflows.reporter import Reporter
 from medseg.workflows.resume import Found, find, open_folder, run_settings
+from medseg.workflows.sampling import check_method, parse_method
+from medseg.workflows.stage import stage
 from medseg.workflows.summary import Earlier, read_earlier, write_run
 
 if TYPE_CHECKING:
@@ -51,6 +53,13 @@ def predict(
     dry_run: bool = False,
     strict: bool = False,
     deterministic: bool = False,
+    uncertainty: str | None = None,
+    seed: int = 0,
+    samples: bool = False,
+    views: bool = True,
+    mrb: bool = False,
+    dicom: str | None = None,
+    deface: bool = False,
     progress: Reporter | None = None,
 ) -> PredictReport:
     """Segment every case of `input` into `out`.
@@ -69,6 +78,13 @@ def predict(
         dry_run: plan only; nothing is written. The exit code is the one that a run is expected to give.
         strict: refuse where a reader would choose and record a warning.
         deterministic: only algorithms that give the same bits again.
+        uncertainty: 'mc', 'mc:20', 'tta', 'ensemble' or 'ensemble+tta'; None: none.
+        seed: of Monte Carlo dropout.
+        samples: write the labels of every sample too.
+        views: write what 3D Slicer and the browser open, and index.html.
+        mrb: write each scene as one file too.
+        dicom: 'binary' or 'labelmap': write DICOM SEG, parametric maps and measurements for cases from DICOM.
+        deface: mask the face of a head in report.html.
         progress: hears what happens.
 
     Returns:
@@ -77,8 +93,9 @@ def predict(
     Raises:
         BundleError: the bundle is refused or has no weights.
         OutputError: MS-O301 to MS-O305, the folder is in use or must not be written.
-        UsageError: MS-U301 unknown device or MS-U302 options that contradict each other; MS-O306 `out` lies inside
-            the folder that is read.
+        UsageError: MS-U301 unknown device, MS-U302 options that contradict each other, MS-U307 unknown kind of
+            uncertainty, MS-U308 and MS-U146 to MS-U149 one that the bundle cannot do; MS-O306 `out` lies inside the
+            folder that is read.
         InputError: no case was found, or two would write one output.
         KeyboardInterrupt: passed on; what is finished is kept and listed.
     """
@@ -89,9 +106,31 @@ def predict(
     options = options or ReadOptions()
     if strict and not options.strict:
         options = replace(options, strict=True)
-    settings = Settings(resolve_device(device), threads, deterministic, outside_domain, flat, options)
+    if samples and uncertainty is None:
+        what = "--samples keeps the samples of --uncertainty, which was not asked for"
+        raise UsageError("MS-U302", what, mend="add --uncertainty mc:20")
+    if mrb and not views:
+        raise UsageError("MS-U302", "--mrb is a view, and --no-views leaves them out", mend="give one of the two")
+    if dicom not in (None, "binary", "labelmap"):
+        raise UsageError("MS-U302", f"--dicom-seg {dicom!r} is not known", mend="use binary or labelmap")
+    method = None if uncertainty is None else parse_method(uncertainty, seed=seed, keep=samples)
+    settings = Settings(
+        resolve_device(device),
+        threads,
+        deterministic,
+        outside_domain,
+        flat,
+        options,
+        method=method,
+        views=views,
+        mrb=mrb,
+        dicom=dicom,
+        deface=deface,
+    )
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(os.fspath(bundle), device=settings.device)
+    if method is not None:
+        check_method(method, bundle)
     cases = _cases(source, target, bundle, options)
     with computing(threads=threads, deterministic=deterministic), hear:
         hear.plan(_plan_line(cases, bundle, settings))
@@ -113,7 +152,7 @@ def _foreseen(
     """Case -> why a run would leave it as it is; raises what the run would raise for the state of its folder."""
     if not out.is_dir():
         return {}
-    fixed = run_settings(bundle, settings.options, flat=settings.flat)
+    fixed = run_settings(bundle, settings)
     open_folder(out, fixed, resume=resume, overwrite=overwrite)
     if not resume:
         return {}
@@ -134,7 +173,7 @@ class _Run:
     ) -> None:
         self.cases, self.bundle, self.settings = cases, bundle, settings
         self.out, self.work, self.hear = out, work, hear
-        self.fixed = run_settings(bundle, settings.options, flat=settings.flat)
+        self.fixed = run_settings(bundle, settings)
         self.reports: list[CaseReport] = []
         self.earlier = Earlier()
 
@@ -183,12 +222,12 @@ class _Run:
                 progress=self.hear.windows,
             )
             self.hear.stage("writing")
-            stage(result, self.work)
+            record = stage(result, self.work)
             aside = self._files(case).publish(self.work)
         except Exception as error:  # noqa: BLE001  whatever one case brings, the others are done
             failure = Failure.of(case.name, error, case.images[0] if case.images else "")
             return CaseReport(case.name, "failed", failure=failure, seconds=time.perf_counter() - start)
-        notes = [*([there.why] if there.why else []), *result.notes, *(f"kept as {path.name}" for path in aside)]
+        notes = [*([there.why] if there.why else []), *record["warnings"], *(f"kept as {path.name}" for path in aside)]
         return self._report(case, "done", result, notes, time.perf_counter() - start)
 
     def _report(self, case: Case, status: str, result: CaseResult, notes: Sequence[str], seconds: float) -> CaseReport:
@@ -264,9 +303,10 @@ def _cases(source: Path, out: Path, bundle: Bundle, options: ReadOptions) -> lis
 def _plan_line(cases: Sequence[Case], bundle: Bundle, settings: Settings) -> str:
     roi = getattr(bundle.inferer, "roi_size", None)
     window = "" if roi is None else f" | windows of {'x'.join(str(n) for n in _triple(roi))}"
+    method = "" if settings.method is None else f" | uncertainty {settings.method.words}"
     threads = "" if settings.threads is None else f", {settings.threads} threads"
     count = f"{len(cases)} case{'s' if len(cases) != 1 else ''}"
-    return f"{count} | {bundle.name} {bundle.version} | {settings.device}{threads}{window}"
+    return f"{count} | {bundle.name} {bundle.version} | {settings.device}{threads}{window}{method}"
 
 
 def _triple(roi: Any) -> tuple[Any, ...]:

@@ -20,11 +20,13 @@ from medseg.errors import InputError, UsageError
 from medseg.readers.cases import find_cases, load_case
 from medseg.readers.options import ReadOptions
 from medseg.volume import Volume
-from medseg.workflows.case_run import CaseResult, Settings, run_case, stage
+from medseg.workflows.case_run import CaseResult, Settings, run_case
 from medseg.workflows.compute import computing, resolve_device
 from medseg.workflows.layout import CaseFiles
 from medseg.workflows.lock import output_lock
 from medseg.workflows.resume import open_folder
+from medseg.workflows.sampling import check_method, parse_method
+from medseg.workflows.stage import stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +42,7 @@ class Result:
         segmentation: label map (I, J, K) on the image's own grid, with `labels` saying what its values mean.
         measurements: voxels, mL and flags of every structure.
         record: versions, hashes, parameters, decisions and timings.
+        uncertainty: 'entropy' and 'mutual_information' -> volumes in [0, 1] on the image's grid; {} without.
         outside_domain: what lies outside the bundle's training data, in words; () when nothing does.
         warnings: what deserves a second look.
     """
@@ -53,6 +56,9 @@ class Result:
         self.record: Mapping[str, Any] = case.record
         self.outside_domain: tuple[str, ...] = tuple(violation.message for violation in case.outside_domain)
         self.warnings: tuple[str, ...] = case.notes
+        maps = {} if case.uncertain is None else case.uncertain.maps
+        affine = case.segmentation.affine
+        self.uncertainty: Mapping[str, Volume] = {key: Volume(array, affine) for key, array in maps.items()}
 
     def save(self, folder: str | PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the case's files into `folder`, as `medseg predict` does; returns it.
@@ -85,6 +91,8 @@ def predict(
     threads: int | None = None,
     outside_domain: bool = False,
     deterministic: bool = False,
+    uncertainty: str | None = None,
+    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     name: str | None = None,
     **options: Any,
@@ -99,6 +107,8 @@ def predict(
         threads: CPU threads, None for torch's own choice.
         outside_domain: segment a scan unlike the training data too, and mark the result.
         deterministic: only algorithms that give the same bits again.
+        uncertainty: 'mc', 'mc:20', 'tta', 'ensemble' or 'ensemble+tta'; None: none.
+        seed: of Monte Carlo dropout.
         progress: called with (windows done, windows in all).
         name: of the case; its file or folder name by default.
         options: fields of `medseg.readers.options.ReadOptions`, such as `series="3"`.
@@ -116,9 +126,14 @@ def predict(
             "an array has no place in space without an affine" if affine is None else "only an array takes an affine",
             mend="pass affine=, a 4x4 matrix from voxel index to RAS mm, with an array and with nothing else",
         )
-    settings = Settings(resolve_device(device), threads, deterministic, outside_domain, options=ReadOptions(**options))
+    method = None if uncertainty is None else parse_method(uncertainty, seed=seed)
+    settings = Settings(
+        resolve_device(device), threads, deterministic, outside_domain, options=ReadOptions(**options), method=method
+    )
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(os.fspath(bundle), device=settings.device)
+    if method is not None:
+        check_method(method, bundle)
     start = time.perf_counter()
     found, volume, roots = _one(source, affine, bundle, settings.options)
     seconds = time.perf_counter() - start

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from medseg.bundle.load import Bundle
     from medseg.volume import Volume
+    from medseg.workflows.case_run import Settings
     from medseg.workflows.layout import CaseFiles
 
 #: Options that let more cases through and change nothing for those that came through without them.
@@ -47,9 +48,14 @@ class Found:
     edited: Volume | None = None
 
 
-def run_settings(bundle: Bundle, options: ReadOptions, *, flat: bool) -> dict[str, Any]:
+def run_settings(bundle: Bundle, settings: Settings) -> dict[str, Any]:
     """What must not differ between a run and the one that resumes it."""
-    return {"bundle": describe_bundle(bundle), "read": asdict(options), "flat": flat}
+    return {
+        "bundle": describe_bundle(bundle),
+        "read": asdict(settings.options),
+        "flat": settings.flat,
+        "produced": settings.produced,
+    }
 
 
 def open_folder(out: Path, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
@@ -110,6 +116,8 @@ def find(files: CaseFiles, settings: Mapping[str, Any], roots: tuple[Path, ...])
         return Found("redo", f"{missing[0]} is missing", record)
     if altered := files.altered(hashes):
         return Found("redo", f"{altered[0]} was changed", record)
+    if record["parameters"].get("produced") != settings["produced"]:
+        return Found("redo", "made with other outputs", record)
     if record["bundle"] != settings["bundle"] or _options_differ(record["parameters"]["read"], settings["read"]):
         return Found("redo", "made with another bundle or other options", record)
     if changed := changed_input(roots, record["input"]["files"]):
@@ -138,6 +146,9 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         found.append(", ".join(f"{key}={before.get('read', {}).get(key)}" for key in options))
     if before.get("flat") != now["flat"]:
         found.append("--flat" if before.get("flat") else "one folder a case (without --flat)")
+    old_outputs = before.get("produced", {})
+    if others := [f"{key}={old_outputs.get(key)}" for key, v in now["produced"].items() if old_outputs.get(key) != v]:
+        found.append(f"other outputs ({', '.join(others)})")
     return found
 
 

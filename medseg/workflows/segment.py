@@ -22,12 +22,15 @@ from medseg.inferers.memory import is_out_of_memory
 from medseg.inferers.sliding import SlidingWindowInferer
 from medseg.transforms.reader import to_metatensor
 from medseg.volume import Source, Volume
+from medseg.workflows.uncertainty import restore, sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from medseg.bundle.load import Bundle
     from medseg.inferers.memory import Event
+    from medseg.workflows.sampling import Method
+    from medseg.workflows.uncertainty import Uncertain
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,7 @@ class Segmented:
         filled_ml: volume of the holes that it filled, mL by structure.
         network_shape: spatial shape that the network saw.
         seconds: 'preprocess', 'infer', 'restore'.
+        uncertainty: what several samples say, where asked for.
     """
 
     labels: Volume
@@ -49,6 +53,7 @@ class Segmented:
     filled_ml: Mapping[str, float] = field(default_factory=dict)
     network_shape: tuple[int, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    uncertainty: Uncertain | None = None
 
 
 def segment(
@@ -56,6 +61,7 @@ def segment(
     bundle: Bundle,
     *,
     device: torch.device | str = "cpu",
+    method: Method | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Segmented:
     """Segment one volume with a bundle.
@@ -64,6 +70,7 @@ def segment(
         volume: (I, J, K) or (C, I, J, K), as read; its axes in any order.
         bundle: loaded, its network on `device`.
         device: where the network runs.
+        method: how its uncertainty is found; None: the network runs once.
         progress: called with (windows done, windows in all), where the bundle's inferer can tell.
 
     Raises:
@@ -76,19 +83,27 @@ def segment(
         with clock.over("preprocess"):
             batch: Any = list_data_collate([prepare(volume, bundle)])
         image = batch["image"].to(device)
+        found, events = None, ()
         with clock.over("infer"), _told(bundle.inferer, progress):
-            prediction = bundle.inferer(image, bundle.network)
+            if method is None:
+                prediction = bundle.inferer(image, bundle.network)
+                events = tuple(getattr(bundle.inferer, "events", ()))
+            else:
+                found, prediction, events = sample(image, bundle, method, progress=progress)
         with clock.over("restore"), _blame(bundle, "postprocessing"):
             items: Any = decollate_batch({**batch, "image": image, "pred": prediction})
             finished: Any = bundle.postprocessing(items[0])
             result = finished["pred"]
+            labels = _label_map(result, volume, bundle)
+            told = None if found is None or method is None else restore(found, image[0], labels, bundle, method)
     return Segmented(
-        labels=_label_map(result, volume, bundle),
-        events=tuple(getattr(bundle.inferer, "events", ())),
+        labels=labels,
+        events=events,
         cleaned_ml=_noted(result, "cleaned_ml", bundle),
         filled_ml=_noted(result, "filled_ml", bundle),
         network_shape=tuple(image.shape[2:]),
         seconds=clock.seconds,
+        uncertainty=told,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves beside its cases: summary.csv, failures.csv and record.json."""
+"""What a run leaves beside its cases: summary.csv, failures.csv, index.html and record.json."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import csv
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from medseg.reports.index import index_html
 from medseg.workflows import record as records
-from medseg.workflows.layout import FAILURES, RECORD, SUMMARY
+from medseg.workflows.index import index_entries
+from medseg.workflows.layout import FAILURES, INDEX, RECORD, SUMMARY
 from medseg.workflows.measure import COLUMNS
 from medseg.workflows.outcome import Failure
 from medseg.writers.atomic import write_json, write_text
@@ -67,7 +69,7 @@ def write_run(
     state: str,
     earlier: Earlier,
 ) -> None:
-    """Write the three files, each atomically.
+    """Write these files, each atomically.
 
     Args:
         out: the output folder.
@@ -82,6 +84,8 @@ def write_run(
         write_text(out / SUMMARY, csv_text(("case", *COLUMNS), [*earlier.summary, *rows]))
         failed = [{k: v for k, v in asdict(case.failure).items() if k != "memory"} for case in reports if case.failure]
         write_text(out / FAILURES, csv_text(FAILURE_COLUMNS, [*earlier.failures, *failed]))
+        if settings.views:
+            write_text(out / INDEX, index_html(index_entries(out, reports, earlier)))
     write_json(
         out / RECORD,
         {

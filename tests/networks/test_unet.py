@@ -1,4 +1,4 @@
-"""The U-Net: shapes, anisotropy, deep supervision, and that a rerun from a point equals the whole run."""
+"""The U-Net: shapes, anisotropy, deep supervision, named points of dropout."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medseg.networks import ChannelDropout, Encoder, UNet
-from medseg.networks.unet import POINTS
+from medseg.networks import Encoder, UNet
 
 
 def unet(**changes) -> UNet:
@@ -61,47 +60,9 @@ def test_encoder_returns_every_level_and_its_weights_transfer():
     Encoder(2, (4, 6, 8, 10)).load_state_dict(net.encoder.state_dict())
 
 
-def draw_masks(net: UNet, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for module in net.modules():
-        if isinstance(module, ChannelDropout):
-            module.mask = module.draw(generator)
-
-
-@pytest.mark.parametrize("point", POINTS)
-def test_rerun_from_a_point_equals_the_whole_run(point):
-    net = unet(dropout={"bottleneck": 0.3, "decoder": 0.3, "head": 0.5})
-    x = torch.randn(1, 2, 16, 16, 16)
-    with torch.no_grad():
-        first, cache = net.forward_cached(x)
-        torch.testing.assert_close(net(x), first)
-        torch.testing.assert_close(net.forward_from(point, cache), first)
-        # other masks behind the point: the rerun follows them and equals a run from the start
-        draw_masks(net, 1)
-        before = POINTS[: POINTS.index(point)]
-        if "bottleneck" in before:
-            net.dropout_bottleneck.mask = None
-        if "decoder" in before:
-            for module in net.dropout_decoder:
-                module.mask = None
-        again = net.forward_from(point, cache)
-        torch.testing.assert_close(again, net(x))
-    assert not torch.equal(again, first)
-
-
-def test_a_rerun_leaves_the_cache_usable():
-    net = unet(dropout=0.4)
-    with torch.no_grad():
-        first, cache = net.forward_cached(torch.randn(1, 2, 16, 16, 16))
-        for point in (*POINTS, *POINTS):
-            torch.testing.assert_close(net.forward_from(point, cache), first, rtol=0, atol=0)
-
-
 def test_unknown_points_are_refused_by_name():
     with pytest.raises(ValueError, match="bottleneck, decoder, head, got encoder"):
         unet(dropout={"encoder": 0.1})
-    with pytest.raises(ValueError, match="'tail'"):
-        unet().forward_from("tail", {})
 
 
 def test_the_net_compiles_to_one_exported_graph():

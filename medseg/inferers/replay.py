@@ -1,0 +1,157 @@
+"""Run a network again from its first stochastic point on, without computing what lies before it once more.
+
+Monte Carlo samples differ only behind the first active dropout. While a network runs, the outermost submodules that
+finish before that point are noted with what they returned; run again, they return it without computing. Plain
+operations between them (concatenation, addition) are done again, so the result is the same bit for bit. This works for
+any `nn.Module` that computes in eval mode; nothing of it is changed when the recording is over.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+
+@dataclass(frozen=True, eq=False)
+class LinearHead:
+    """A network that ends: point, then one 1x1x1 convolution. All samples are then one matrix product.
+
+    Args:
+        features: (n, F, *roi) what the point received.
+        convolution: weight (K, F, 1, 1, 1) and bias.
+    """
+
+    features: Tensor
+    convolution: nn.Conv3d
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A module that returned before the first point was reached."""
+
+    module: nn.Module
+    result: Any
+
+
+class Recording:
+    """One run of a network, and what can be left out when it is run again on the same input.
+
+    Args:
+        network: in eval mode, without gradients.
+        points: the modules from which on runs differ.
+        inputs: (n, C, *roi); not written to by the network.
+    """
+
+    def __init__(self, network: nn.Module, points: Sequence[nn.Module], inputs: Tensor) -> None:
+        self.network, self.points, self.inputs = network, tuple(points), inputs
+        self._cloned = False
+        self.output, self._finished, self.head = self._record()
+        if any(_versions(f.result) != v for f, v in zip(self._finished, self._seen, strict=True)):
+            # Somebody writes into a result behind its module's back (x += skip): hand out copies.
+            self._cloned = True
+            self.output, self._finished, self.head = self._record()
+
+    def again(self) -> Any:
+        """The network's output once more, computed from the first point on."""
+        waiting: dict[int, deque[Any]] = defaultdict(deque)
+        modules: dict[int, nn.Module] = {}
+        for done in self._finished:
+            waiting[id(done.module)].append(done.result)
+            modules[id(done.module)] = done.module
+        with _forward_replaced({m: self._returning(waiting[i], m) for i, m in modules.items()}):
+            return self.network(self.inputs)
+
+    def _returning(self, results: deque[Any], module: nn.Module) -> Callable[..., Any]:
+        forward = module.forward
+
+        def returned(*args: Any, **kwargs: Any) -> Any:
+            return _copied(results.popleft(), tensors=self._cloned) if results else forward(*args, **kwargs)
+
+        return returned
+
+    def _record(self) -> tuple[Any, list[Finished], LinearHead | None]:
+        finished: list[Finished] = []
+        seen: list[list[int]] = []
+        depth: list[int] = []  # how many had finished when each open call began
+        reached: list[Tensor] = []  # what the points received
+        behind: list[tuple[nn.Module, Any, Any]] = []  # leaf calls from the first point on
+
+        def before(module: nn.Module, args: tuple[Any, ...]) -> None:
+            depth.append(len(finished))
+            if module in self.points:
+                reached.append(args[0])
+
+        def after(module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
+            begun = depth.pop()
+            if not reached:
+                del finished[begun:], seen[begun:]  # the outermost module holds what those inside it gave
+                finished.append(Finished(module, _copied(result, tensors=self._cloned)))
+                seen.append(_versions(finished[-1].result))
+            elif not any(module.children()):
+                behind.append((module, args[0] if args else None, result))
+
+        hooks = []
+        for module in self.network.modules():
+            hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+        try:
+            output = self.network(self.inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        self._seen = seen
+        return output, finished, _linear_head(reached, behind, output)
+
+
+def _linear_head(reached: list[Tensor], behind: list[tuple[nn.Module, Any, Any]], output: Any) -> LinearHead | None:
+    """The head if, from the only point on, there is nothing but one 1x1x1 convolution that gives the output."""
+    if len(reached) != 1 or len(behind) != 2:
+        return None
+    (_, _, dropped), (last, received, result) = behind
+    if not isinstance(last, nn.Conv3d) or received is not dropped or result is not output:
+        return None
+    plain = set(last.kernel_size) == set(last.stride) == {1} and last.groups == 1 and set(last.padding) == {0}
+    return LinearHead(reached[0], last) if plain else None
+
+
+@contextmanager
+def _forward_replaced(replacements: dict[nn.Module, Callable[..., Any]]) -> Iterator[None]:
+    own = {module: module.__dict__.get("forward") for module in replacements}
+    for module, forward in replacements.items():
+        module.forward = forward
+    try:
+        yield
+    finally:
+        for module, before in own.items():
+            if before is None:
+                del module.forward  # the class's own is seen again
+            else:
+                module.forward = before
+
+
+def _copied(result: Any, *, tensors: bool) -> Any:
+    """Containers of their own, so that nobody's `pop` is felt twice; tensors are copied only where they must be."""
+    if isinstance(result, Tensor):
+        return result.clone() if tensors else result
+    if isinstance(result, dict):
+        return {key: _copied(value, tensors=tensors) for key, value in result.items()}
+    if type(result) in (list, tuple):
+        return type(result)(_copied(value, tensors=tensors) for value in result)
+    return result
+
+
+def _versions(result: Any) -> list[int]:
+    """How often each tensor was written to in place."""
+    if isinstance(result, Tensor):
+        return [result._version]
+    if isinstance(result, dict):
+        return [v for value in result.values() for v in _versions(value)]
+    if type(result) in (list, tuple):
+        return [v for value in result for v in _versions(value)]
+    return []

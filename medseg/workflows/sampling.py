@@ -1,0 +1,152 @@
+"""`--uncertainty METHOD`: from the words of the command to samples of a bundle's networks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from monai.inferers.inferer import SimpleInferer
+from monai.inferers.inferer import SlidingWindowInferer as MonaiSlidingWindowInferer
+
+from medseg.bundle.uncertainty import AXES, METHODS, Calibration
+from medseg.errors import BundleError, UsageError
+from medseg.inferers.dropout import McDropout
+from medseg.inferers.ensemble import Ensemble
+from medseg.inferers.mirrored import Mirror, Mirrored
+from medseg.inferers.sliding import SlidingWindowInferer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medseg.bundle.load import Bundle
+    from medseg.inferers.sampler import Sampler
+
+LEFT_RIGHT = AXES["LR"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """How uncertainty is found.
+
+    Args:
+        name: one of `METHODS`.
+        samples: of Monte Carlo dropout; None: as many as the bundle says.
+        seed: of Monte Carlo dropout.
+        keep: keep the labels of every sample.
+    """
+
+    name: str
+    samples: int | None = None
+    seed: int = 0
+    keep: bool = False
+
+    @property
+    def words(self) -> str:
+        """As on the command line."""
+        return self.name if self.samples is None else f"{self.name}:{self.samples}"
+
+
+def parse_method(text: str, *, seed: int = 0, keep: bool = False) -> Method:
+    """'mc', 'mc:20', 'tta', 'ensemble' or 'ensemble+tta'.
+
+    Raises:
+        UsageError: MS-U307 anything else.
+    """
+    found = re.fullmatch(r"(mc)(?::(\d{1,6}))?|(tta|ensemble|ensemble\+tta)", text.strip().lower())
+    if found is None:
+        raise UsageError(
+            "MS-U307", f"--uncertainty {text!r} is not known", mend=f"use one of {', '.join(METHODS)}, or mc:20"
+        )
+    return Method(found[1] or found[3], int(found[2]) if found[2] else None, seed, keep)
+
+
+def check_method(method: Method, bundle: Bundle) -> None:
+    """Refuse what a bundle cannot do, before any scan is read.
+
+    Raises:
+        UsageError: MS-U146 no dropout, MS-U147 too few samples, MS-U149 no mirrors, MS-U308 no further members.
+        BundleError: MS-O323 its inferer cannot be sampled; and what loading the members raises.
+    """
+    walker(bundle)
+    sampler(method, bundle, np.eye(4))
+
+
+def sampler(method: Method, bundle: Bundle, affine: np.ndarray) -> Sampler:
+    """The samples of a method.
+
+    Args:
+        method: what was asked for.
+        bundle: its networks on the device that computes.
+        affine: (4, 4) of the preprocessed image: which of its axes runs from left to right.
+
+    Raises:
+        UsageError, BundleError: see `check_method`.
+    """
+    declared = bundle.uncertainty
+    if method.name == "mc":
+        count = declared.samples if method.samples is None else method.samples
+        return McDropout(bundle.network, count, seed=method.seed, points=declared.points)
+    networks = bundle.members() if method.name.startswith("ensemble") else (bundle.network,)
+    if method.name.startswith("ensemble") and len(networks) < 2:
+        raise UsageError(
+            "MS-U308",
+            f"{bundle.name} has one weight file, an ensemble needs several",
+            mend="use --uncertainty mc or tta, or name further weights under `uncertainty` in its inference.json",
+        )
+    members = Ensemble(networks)
+    if not method.name.endswith("tta"):
+        return members
+    return Mirrored(members, [_mirror(axes, bundle, affine) for axes in declared.mirrors])
+
+
+def walker(bundle: Bundle) -> SlidingWindowInferer:
+    """The bundle's inferer as one that can be sampled.
+
+    Raises:
+        BundleError: MS-O323 it is neither medseg's nor MONAI's sliding window, nor MONAI's simple inferer.
+    """
+    inferer: Any = bundle.inferer
+    if isinstance(inferer, SlidingWindowInferer):
+        return inferer
+    regions = range(1, len(bundle.labels) + 1) if _sigmoid(bundle) else None
+    if isinstance(inferer, MonaiSlidingWindowInferer):
+        mode = str(getattr(inferer.mode, "value", inferer.mode))
+        return SlidingWindowInferer(inferer.roi_size, inferer.overlap, mode=mode, regions=regions)  # type: ignore[arg-type]
+    if isinstance(inferer, SimpleInferer):
+        return SlidingWindowInferer((-1, -1, -1), regions=regions)
+    raise BundleError(
+        "MS-O323",
+        f"its inferer is a {type(inferer).__name__}, of which uncertainty cannot be sampled",
+        file=bundle.root,
+        mend="name medseg.inferers.SlidingWindowInferer in its inference.json",
+    )
+
+
+def calibration(method: Method, bundle: Bundle) -> Calibration:
+    """What the bundle says was fitted for a method; nothing fitted is a temperature of 1."""
+    return bundle.uncertainty.calibration.get(method.name, Calibration())
+
+
+def _mirror(axes: Sequence[int], bundle: Bundle, affine: np.ndarray) -> Mirror:
+    """Patient axes as array axes of the network's grid; left and right labels change places across the midline."""
+    runs_along = [int(np.argmax(np.abs(column / np.linalg.norm(column)))) for column in affine[:3, :3].T]
+    turned = tuple(runs_along.index(axis) for axis in axes)
+    return Mirror(turned, _swapped(bundle) if LEFT_RIGHT in axes else ())
+
+
+def _swapped(bundle: Bundle) -> tuple[int, ...]:
+    """The output channel that takes the place of each in a left-right mirror image; () where none moves."""
+    table = bundle.labels
+    if not any(label.mirror for label in table):
+        return ()
+    regions = walker(bundle).regions
+    values = list(regions) if regions is not None else list(range(max(table.by_value) + 1))
+    partner = {label.value: table.by_name[label.mirror].value for label in table if label.mirror}
+    return tuple(values.index(partner.get(value, value)) for value in values)
+
+
+def _sigmoid(bundle: Bundle) -> bool:
+    """Whether a MONAI bundle's postprocessing turns logits into sigmoid channels (nested regions)."""
+    return any(any(getattr(step, "sigmoid", None) or ()) for step in bundle.postprocessing.transforms)

@@ -1,0 +1,118 @@
+"""Uncertainty of one case: samples of the preprocessed image, put back on the image's own grid and measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from medseg.geometry import Grid
+from medseg.inferers.uncertain import UncertainInferer
+from medseg.resample import resample_image, resample_labels
+from medseg.workflows.doubt import doubts
+from medseg.workflows.sampling import calibration, sampler, walker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from monai.data.meta_tensor import MetaTensor
+
+    from medseg.bundle.load import Bundle
+    from medseg.inferers.memory import Event
+    from medseg.inferers.moments import Uncertainty
+    from medseg.labels import LabelTable
+    from medseg.volume import Volume
+    from medseg.workflows.doubt import Doubt
+    from medseg.workflows.sampling import Method
+
+
+@dataclass(frozen=True, eq=False)
+class Uncertain:
+    """What the samples of a case say, on the image's own grid.
+
+    Args:
+        method: how they were made.
+        samples: how many.
+        maps: 'entropy' and 'mutual_information' -> (I, J, K) float32 in [0, 1].
+        doubt: by structure.
+        temperature: that the logits were divided by.
+        kept: (T, I, J, K) uint8 labels of each sample, where asked for.
+    """
+
+    method: Method
+    samples: int
+    maps: Mapping[str, np.ndarray]
+    doubt: Mapping[str, Doubt] = field(default_factory=dict)
+    temperature: float = 1.0
+    kept: np.ndarray | None = None
+
+
+def sample(
+    image: MetaTensor, bundle: Bundle, method: Method, *, progress: Callable[[int, int], None] | None = None
+) -> tuple[Uncertainty, torch.Tensor, tuple[Event, ...]]:
+    """Samples of a preprocessed image, and the prediction that the bundle's postprocessing takes.
+
+    Args:
+        image: (1, C, *space), on the device that computes.
+        bundle: its networks there too.
+        method: how.
+        progress: called with (windows x samples done, in all).
+
+    Returns:
+        The statistics; (1, 1, *space) labels, or (1, K, *space) logits of the mean probabilities where the bundle's
+        inferer gives logits; what was decided on the way.
+    """
+    settings = walker(bundle)
+    affine = image.affine[0] if image.affine.ndim == 3 else image.affine
+    source = sampler(method, bundle, affine.cpu().numpy())
+    before, settings.progress = settings.progress, progress
+    inferer = UncertainInferer(settings, temperature=calibration(method, bundle).temperature, keep=method.keep)
+    try:
+        found = inferer(image, source)
+    finally:
+        settings.progress = before
+    if getattr(bundle.inferer, "output", "logits") == "labels":
+        prediction = found.labels[None, None]
+    else:
+        mean = found.mean.clamp(1e-7, 1 - 1e-7)
+        prediction = (mean.log() if settings.regions is None else mean.logit())[None]
+    return found, prediction.to(image.device), tuple(inferer.events)
+
+
+def restore(found: Uncertainty, image: MetaTensor, segmentation: Volume, bundle: Bundle, method: Method) -> Uncertain:
+    """Maps on the segmentation's grid, and what the samples say of each structure.
+
+    Entropies are computed where the network computes and interpolated linearly; outside its grid they are 0.
+
+    Args:
+        found: on the grid of `image`.
+        image: (C, *space), as preprocessed.
+        segmentation: the final label map.
+        bundle: its labels, calibration and thresholds.
+        method: how the samples were made.
+    """
+    i, j, k = (int(n) for n in image.shape[1:])
+    source, target = Grid((i, j, k), image.affine.cpu().numpy()), segmentation.grid
+    threads = torch.get_num_threads()
+
+    def back(values: torch.Tensor) -> np.ndarray:
+        moved = resample_image(values.cpu().numpy(), source, target, threads=threads)
+        return np.clip(moved, 0.0, 1.0)
+
+    maps = {"entropy": back(found.entropy), "mutual_information": back(found.mutual_information)}
+    structures = _structures(bundle.labels, len(found.votes), walker(bundle).regions)
+    votes = {name: found.votes[index].cpu().numpy() for name, index in structures.items()}
+    sizes = {name: (found.voxels[:, index].double() * source.voxel_ml).tolist() for name, index in structures.items()}
+    told = doubts(segmentation, maps["entropy"], votes, sizes, bundle.labels, calibration(method, bundle))
+    kept = None
+    if found.kept is not None:
+        kept = np.stack([resample_labels(one.cpu().numpy(), source, target, threads=threads) for one in found.kept])
+    return Uncertain(method, found.samples, maps, told, calibration(method, bundle).temperature, kept)
+
+
+def _structures(table: LabelTable, count: int, regions: Any) -> dict[str, int]:
+    """Structure -> its place among the votes: class value - 1, or the channel that paints its value."""
+    values = list(regions) if regions is not None else list(range(1, count + 1))
+    return {label.name: values.index(label.value) for label in table if label.value in values}

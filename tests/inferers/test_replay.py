@@ -1,0 +1,125 @@
+"""Replay: what lies before the first point is not computed again, and nothing else changes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.networks.nets import UNet as MonaiUNet
+from torch import nn
+
+from medseg.inferers.replay import Recording
+from medseg.networks import UNet
+
+CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d)
+
+
+def counted(network: nn.Module) -> dict[str, int]:
+    calls: dict[str, int] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, CONVOLUTIONS):
+            original = module.forward
+
+            def forward(*args, _name=name, _original=original):
+                calls[_name] = calls.get(_name, 0) + 1
+                return _original(*args)
+
+            module.forward = forward
+    return calls
+
+
+def unet() -> UNet:
+    torch.manual_seed(0)
+    return UNet(1, 3, (4, 6, 8, 10), dropout=0.3).eval()
+
+
+@pytest.mark.parametrize(
+    ("point", "again"),
+    [
+        ("dropout_bottleneck", ("stages.0", "stages.1", "stages.2", "head")),
+        ("dropout_decoder.1", ("stages.2", "head")),
+        ("dropout_head", ("head",)),
+    ],
+)
+@torch.no_grad()
+def test_only_what_lies_behind_the_point_runs_again(point, again):
+    net = unet()
+    calls = counted(net)
+    recording = Recording(net, [net.get_submodule(point)], torch.randn(1, 1, 16, 16, 16))
+    calls.clear()
+    assert torch.equal(recording.again(), recording.output)
+    assert torch.equal(recording.again(), recording.output)
+    behind = [n for n, m in net.named_modules() if isinstance(m, CONVOLUTIONS) and n.startswith(again)]
+    assert calls == dict.fromkeys(behind, 2)
+
+
+@torch.no_grad()
+def test_a_foreign_network_with_dropout_in_its_first_block_is_right_too():
+    torch.manual_seed(0)
+    net = MonaiUNet(3, 1, 2, (4, 8, 16), (2, 2), num_res_units=1, dropout=0.2).eval()
+    points = [m for m in net.modules() if isinstance(m, nn.Dropout)]
+    x = torch.randn(2, 1, 16, 16, 16)
+    recording = Recording(net, points, x)
+    assert torch.equal(recording.again(), net(x))
+    assert recording.head is None
+
+
+class InPlace(nn.Module):
+    """Writes into a result behind its module's back, and pops from a list it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.drop, self.last = nn.Conv3d(1, 4, 3, padding=1), nn.Dropout3d(0.5), nn.Conv3d(4, 2, 1)
+        self.pair = Pair()
+
+    def forward(self, x):
+        y = self.first(x)
+        y += 1
+        pair = self.pair(y)
+        y = pair.pop() + pair.pop()
+        return self.last(self.drop(y) * 2)
+
+
+class Pair(nn.Module):
+    def forward(self, x):
+        return [x, x * 2]
+
+
+@torch.no_grad()
+def test_writing_in_place_and_popping_do_no_harm():
+    net = InPlace().eval()
+    x = torch.randn(1, 1, 4, 4, 4)
+    expected = net(x)
+    recording = Recording(net, [net.drop], x)
+    for _ in range(3):
+        assert torch.equal(recording.again(), expected)
+    assert recording.head is None  # something stands between dropout and convolution
+    assert torch.equal(net(x), expected)
+
+
+@torch.no_grad()
+def test_a_module_used_before_and_behind_the_point_is_computed_behind_it():
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.drop = nn.Conv3d(2, 2, 3, padding=1), nn.Dropout3d(0.5)
+
+        def forward(self, x):
+            return self.conv(self.drop(self.conv(x)))
+
+    net = Twice().eval()
+    x = torch.randn(1, 2, 4, 4, 4)
+    recording = Recording(net, [net.drop], x)
+    assert torch.equal(recording.again(), net(x))
+
+
+@torch.no_grad()
+def test_the_head_is_found_and_nothing_stays_on_the_network():
+    net = unet()
+    before = {name: (dict(m._forward_hooks), "forward" in m.__dict__) for name, m in net.named_modules()}
+    x = torch.randn(1, 1, 16, 16, 16)
+    recording = Recording(net, [net.dropout_head], x)
+    assert recording.head is not None
+    torch.testing.assert_close(recording.head.convolution(recording.head.features), net(x))
+    recording.again()
+    assert before == {name: (dict(m._forward_hooks), "forward" in m.__dict__) for name, m in net.named_modules()}
+    assert Recording(net, [net.dropout_bottleneck], x).head is None
