@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medseg.labels import Label
     from medseg.reports.case_view import CaseView
 
-#: A stranger to the label table is white, as on the other pictures.
+#: A stranger to a label table is white, as on the other pictures; without a table all have colours of the palette.
 _STRANGER = (255, 255, 255)
 
 
@@ -53,7 +53,7 @@ def structures_of(view: CaseView) -> list[Structure]:
     out = []
     for label in (*named, *strangers):
         values = label.region or (label.value,)
-        colour = label.colour if label in named.labels else _STRANGER
+        colour = _STRANGER if named.labels and label not in named.labels else label.colour
         out.append(Structure(_name(label, by_value), values, colour, places.of(values), by_value.pop(label.value, {})))
     left = (r for r in by_value.values() if r.get("structure"))
     out += [Structure(str(r["structure"]), (), _STRANGER, None, r) for r in left]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from medseg.labels import LabelTable
+from medseg.labels import PALETTE, LabelTable
 from medseg.reports.case_view import CaseView
 from medseg.reports.structures import structure_table, structures_of
 from medseg.volume import Volume
@@ -36,6 +36,7 @@ def test_the_centre_of_a_ring_is_in_the_ring():
     (found,) = structures_of(CaseView("x", volume, volume))
     assert ring[tuple(int(v) for v in found.place)] == 1
     assert found.name == "label 1"
+    assert found.colour == PALETTE[0], "without a table nothing is a stranger"
 
 
 @given(st.integers(0, 2**32 - 1))
