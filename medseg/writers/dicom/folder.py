@@ -42,7 +42,7 @@ def write_dicom(
     """Write seg.dcm, an uncertainty map each, and measurements.dcm into `folder`.
 
     Each is a series of its own in the sources' study, numbered behind the source series (3 becomes 391 to 394). The
-    same arguments give the same bytes.
+    same arguments give the same bytes. All of them are written or none.
 
     Args:
         folder: made when missing.
@@ -68,17 +68,22 @@ def write_dicom(
     folder, sources = Path(folder), as_sources(sources)
     maker = Maker(bundle_name, bundle_version, warning, when)
     first = _series_number(sources)
-    done = [folder / "seg.dcm"]
-    seg = write_dicom_seg(done[0], segmentation, sources, maker, kind=kind, series_number=first)
-    for n, (name, array) in enumerate((maps or {}).items(), start=1):
-        done.append(folder / MAP_FILES[name])
-        affine = segmentation.affine
-        write_parametric_map(done[-1], array, affine, sources, maker, name=name, series_number=first + n)
-    if rows:
-        done.append(folder / "measurements.dcm")
-        write_measurements(
-            done[-1], rows, segmentation, sources, maker, seg=seg, kind=kind, series_number=first + 1 + len(MAP_FILES)
-        )
+    done: list[Path] = []
+    try:
+        seg = write_dicom_seg(folder / "seg.dcm", segmentation, sources, maker, kind=kind, series_number=first)
+        done.append(folder / "seg.dcm")
+        for n, (name, array) in enumerate((maps or {}).items(), start=1):
+            path, affine = folder / MAP_FILES[name], segmentation.affine
+            write_parametric_map(path, array, affine, sources, maker, name=name, series_number=first + n)
+            done.append(path)
+        if rows:
+            path, number = folder / "measurements.dcm", first + 1 + len(MAP_FILES)
+            write_measurements(path, rows, segmentation, sources, maker, seg=seg, kind=kind, series_number=number)
+            done.append(path)
+    except BaseException:
+        for path in done:
+            path.unlink(missing_ok=True)
+        raise
     return tuple(done)
 
 

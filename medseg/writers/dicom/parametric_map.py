@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from medseg.writers.dicom.maker import Maker
     from medseg.writers.dicom.sources import SourceLike, Sources
 
+#: Entropy / ln C of float32 may exceed 1 by an ulp or two.
+_ROUNDING = 1e-6
+
 
 def write_parametric_map(
     path: str | Path,
@@ -47,7 +50,7 @@ def write_parametric_map(
 
     Args:
         path: the file.
-        array: (I, J, K) in [0, 1], stored as float32, its axes in any order.
+        array: (I, J, K) in [0, 1] (what rounding has put beyond is cut off), stored as float32, its axes in any order.
         affine: (4, 4) voxel index -> RAS mm.
         sources: the images that it was made from, see `sources_of`.
         maker: the bundle, and what stands in the content description.
@@ -64,12 +67,12 @@ def write_parametric_map(
         ValueError: not (I, J, K), or values outside [0, 1].
     """
     path, sources = Path(path), as_sources(sources)
-    if array.ndim != 3 or array.dtype.kind != "f" or not (array.min() >= 0 and array.max() <= 1):
+    if array.ndim != 3 or array.dtype.kind != "f" or not (array.min() >= -_ROUNDING and array.max() <= 1 + _ROUNDING):
         msg = f"an uncertainty map is (I, J, K) of real numbers in [0, 1], got {array.shape} {array.dtype}"
         raise ValueError(msg)
     i, j, k = array.shape
     frames = frame_grid(Grid((i, j, k), affine), sources, file=path)
-    values = np.ascontiguousarray(frames.frames(array), np.float32)
+    values = np.clip(frames.frames(array).astype(np.float32, order="C"), 0, 1)
     concept = CONCEPTS[name]
     uid = content_uid("map", sources, maker, name, series_number, frames.grid.affine, values)
     with quiet():

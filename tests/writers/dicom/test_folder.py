@@ -11,6 +11,7 @@ import pydicom
 import pytest
 
 import medseg
+from medseg.errors import OutputError
 from medseg.geometry import Grid
 from medseg.labels import LabelTable
 from medseg.readers.dicom import read_one
@@ -129,6 +130,16 @@ def test_a_filled_gap_names_no_source_and_its_neighbours_do(tmp_path, lab):
     (path,) = write_dicom(tmp_path / "dicom", labels, sources_of(image), **BUNDLE)
     groups = pydicom.dcmread(path).PerFrameFunctionalGroupsSequence
     assert sorted(len(g.DerivationImageSequence) for g in groups) == [0, 1, 1, 1, 1, 1, 1]
+
+
+def test_all_are_written_or_none(tmp_path, lab):
+    image = medseg.read(lab.series(tmp_path / "in", lab.affine_lps()))
+    labels, maps, rows = case(image)
+    (tmp_path / "dicom").mkdir()
+    (tmp_path / "dicom" / "measurements.dcm").mkdir()  # a folder stands where the last file should
+    with pytest.raises(OutputError, match="MS-O10"):
+        write_dicom(tmp_path / "dicom", labels, sources_of(image), maps=maps, rows=rows, **BUNDLE)
+    assert [p.name for p in (tmp_path / "dicom").iterdir()] == ["measurements.dcm"]
 
 
 def test_map_files_bear_no_word_that_3d_slicer_takes_for_a_label_map():

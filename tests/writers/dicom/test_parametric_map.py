@@ -95,6 +95,15 @@ def test_a_single_slice_is_written_and_read(tmp_path, lab):
     np.testing.assert_array_equal(pydicom.dcmread(tmp_path / "map.dcm").pixel_array.squeeze(), values[:, :, 0].T)
 
 
+def test_what_rounding_has_put_beyond_1_is_cut_off(tmp_path, lab):
+    image = medseg.read(lab.series(tmp_path / "in", lab.affine_lps()))
+    values = uncertainty(image)
+    values[1, 2, 3], values[2, 2, 3] = 1 + 2e-7, -1e-9
+    write_parametric_map(tmp_path / "map.dcm", values, image.affine, sources_of(image), lab.MAKER)
+    seen = lab.parametric_map(tmp_path / "map.dcm", tmp_path / "out")
+    assert (float(seen.array.min()), float(seen.array.max())) == (0.0, 1.0)
+
+
 @pytest.mark.parametrize("bad", [1.0001, -0.1, np.nan])
 def test_values_outside_their_range_are_a_mistake_of_the_caller(tmp_path, lab, bad):
     image = medseg.read(lab.series(tmp_path / "in", lab.affine_lps()))
