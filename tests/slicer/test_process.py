@@ -87,7 +87,7 @@ def test_a_child_that_outlives_a_cancelled_run_is_ended_too(tmp_path):
     code = (
         "import signal, subprocess, sys, time\n"
         "sleep = 'import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print(1, flush=True); time.sleep(600)'\n"
-        "child = subprocess.Popen([sys.executable, '-c', sleep], stdout=subprocess.PIPE)\n"
+        "child = subprocess.Popen([sys.executable, '-c', sleep], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)\n"
         "child.stdout.readline()\n"
         "print('pid', child.pid, file=sys.stderr, flush=True)\n"
         "time.sleep(600)\n"
