@@ -19,6 +19,7 @@ CONCEPTS = {
     "voxels": _own("voxels", "Number of voxels"),
     "entropy_inside": _own("entropy_inside", "Mean predictive entropy inside"),
     "entropy_boundary": _own("entropy_boundary", "Mean predictive entropy at the boundary"),
+    "agreement": _own("agreement", "Dice agreement between samples"),
     "predicted_dice": _own("predicted_dice", "Predicted Dice coefficient"),
 }
 

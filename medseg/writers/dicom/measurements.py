@@ -13,6 +13,7 @@ from highdicom.sr import (
     CodedConcept,
     Comprehensive3DSR,
     DeviceObserverIdentifyingAttributes,
+    FindingSite,
     Measurement,
     MeasurementReport,
     ObservationContext,
@@ -41,6 +42,7 @@ from medseg.writers.dicom.template import stand_in
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from medseg.labels import Label
     from medseg.volume import Volume
     from medseg.writers.dicom.maker import Maker
     from medseg.writers.dicom.segments import Segment
@@ -55,7 +57,7 @@ NUMBERS = {
     "volume_sd_ml": (_VOLUME, _ML, _DEVIATION),
     **{
         column: (CONCEPTS[column], codes.UCUM.NoUnits, None)
-        for column in ("voxels", "entropy_inside", "entropy_boundary", "predicted_dice")
+        for column in ("voxels", "entropy_inside", "entropy_boundary", "agreement", "predicted_dice")
     },
 }
 _PROCEDURES = {
@@ -63,6 +65,8 @@ _PROCEDURES = {
     "MR": Code("25056-3", "LN", "MR unspecified body region"),
     "PT": Code("44136-0", "LN", "PET unspecified body region"),
 }
+#: SNOMED CT: right, left, right and left.
+_SIDES = ("24028007", "7771000", "51440002")
 _IMAGING = Code("363679005", "SCT", "Imaging procedure")
 
 
@@ -180,6 +184,7 @@ def _group(
         ),
         finding_category=coded(segment.label.category or TISSUE),
         finding_type=coded(segment.label.type or TISSUE),
+        finding_sites=_sites(segment.label),
         measurements=[_measurement(column, value) for column, value in numbers.items()],
     )
     for words in (maker.warning, flags):
@@ -188,6 +193,21 @@ def _group(
                 TextContentItem(name=codes.DCM.Comment, value=words, relationship_type=RelationshipTypeValues.CONTAINS)
             )
     return group
+
+
+def _sites(label: Label) -> list[FindingSite] | None:
+    """Where a structure with a modifier lies: the finding alone would not tell left from right, or front from back."""
+    if label.type is None or label.modifier is None:
+        return None
+    side = label.modifier.value in _SIDES
+    modifier = coded(label.modifier)
+    return [
+        FindingSite(
+            anatomic_location=coded(label.type),
+            laterality=modifier if side else None,
+            topographical_modifier=None if side else modifier,
+        )
+    ]
 
 
 def _measurement(column: str, value: float) -> Measurement:

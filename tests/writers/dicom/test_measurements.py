@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pydicom
 import pytest
+from highdicom.sr import Comprehensive3DSR
 
 import medseg
 from medseg.errors import OutputError
+from medseg.labels import LabelTable
 from medseg.writers.dicom import measurements as module
 from medseg.writers.dicom import sources_of, write_dicom_seg, write_measurements
 
@@ -16,6 +18,7 @@ FULL = {
     "volume_sd_ml": 0.25,
     "entropy_inside": 0.125,
     "entropy_boundary": 0.5,
+    "agreement": 0.75,
     "predicted_dice": 0.875,
     "flags": "touches the edge of the image; outside the training range of volume",
     "outside_domain": "no",
@@ -68,6 +71,7 @@ def test_dcmqi_reads_every_number_with_its_segment(tmp_path, lab, case):
             ("Number of voxels", "1", False): 61.0,
             ("Mean predictive entropy inside", "1", False): 0.125,
             ("Mean predictive entropy at the boundary", "1", False): 0.5,
+            ("Dice agreement between samples", "1", False): 0.75,
             ("Predicted Dice coefficient", "1", False): 0.875,
         },
         {("Volume", "mL", False): 0.5, ("Number of voxels", "1", False): 3.0},
@@ -83,6 +87,33 @@ def test_no_error_in_dciodvfy(tmp_path, lab, case):
     maker = replace(lab.MAKER, warning="OUTSIDE TRAINING DOMAIN")
     write_measurements(tmp_path / "sr.dcm", rows(lab.TABLE), labels, sources, maker, seg=seg)
     assert lab.errors(tmp_path / "sr.dcm") == []
+
+
+def test_side_and_part_are_the_finding_site(tmp_path, lab):
+    image = medseg.read(lab.series(tmp_path / "in", lab.affine_lps(2)))
+    table = LabelTable.from_json(
+        [
+            {"value": 1, "name": "a", "type": ["SCT", "64033007", "Kidney"], "modifier": ["SCT", "7771000", "Left"]},
+            {
+                "value": 2,
+                "name": "b",
+                "type": ["SCT", "5366008", "Hippocampus"],
+                "modifier": ["SCT", "255549009", "Anterior"],
+            },
+            {"value": 3, "name": "c", "type": ["SCT", "10200004", "Liver"]},
+        ]
+    )
+    labels, sources = lab.label_map(image, table=table), sources_of(image)
+    seg = write_dicom_seg(tmp_path / "seg.dcm", labels, sources, lab.MAKER)
+    write_measurements(tmp_path / "sr.dcm", rows(table), labels, sources, lab.MAKER, seg=seg)
+    assert lab.errors(tmp_path / "sr.dcm") == []
+    report = Comprehensive3DSR.from_dataset(pydicom.dcmread(tmp_path / "sr.dcm"))
+    told = []
+    for group in report.content.get_volumetric_roi_measurement_groups():
+        for site in group.finding_sites or [None]:
+            parts = (site, site.laterality, site.topographical_modifier) if site else ()
+            told.append([part and (part.value if part is site else part).meaning for part in parts])
+    assert told == [["Kidney", "Left", None], ["Hippocampus", None, "Anterior"], []]
 
 
 def test_flags_and_the_warning_are_comments(tmp_path, lab, case):
