@@ -54,11 +54,13 @@ def agreement(votes: np.ndarray, samples: int) -> float:
 
     Args:
         votes: how many samples give each voxel to the structure, any shape.
-        samples: T, at least 2.
+        samples: T.
 
     Returns:
-        In [0, 1]; NaN where no sample has the structure.
+        In [0, 1]; NaN where no sample has the structure, and for a single sample.
     """
+    if samples < 2:
+        return nan
     counts = np.bincount(votes.ravel(order="K"), minlength=samples + 1).astype(np.float64)
     n = np.arange(len(counts))
     total = float((n * counts).sum())

@@ -10,6 +10,7 @@ import numpy as np
 from medseg.errors import MedsegError
 from medseg.labels import LabelTable
 from medseg.reports.case_view import CaseView, map_file
+from medseg.reports.deface import deface, looks_like_head
 from medseg.reports.html import report_html
 from medseg.reports.mrb import write_mrb
 from medseg.reports.preview import preview_png
@@ -145,4 +146,7 @@ def _picture(result: CaseResult) -> bytes:
     table = result.segmentation.labels or LabelTable(())
     legend = [f"{m.structure}  {m.volume_ml:.2f} mL" for m in result.measurements[: len(table)]]
     warning = WARNINGS.get(result.mark, "")
-    return preview_png(result.image, result.segmentation, table, title=result.name, warning=warning, legend=legend)
+    image = result.image
+    if result.settings.deface and looks_like_head(image):
+        image = deface(image, result.segmentation.array)
+    return preview_png(image, result.segmentation, table, title=result.name, warning=warning, legend=legend)
