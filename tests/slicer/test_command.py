@@ -26,7 +26,7 @@ def test_medseg_itself_understands_the_words():
 
     predict = typer.main.get_command(app).commands["predict"]
     known = {name for parameter in predict.params for name in parameter.opts}
-    words = predict_command(["medseg"], SCAN, OUT, Options("liver", device="cpu", outside_domain=True))
+    words = predict_command(["medseg"], SCAN, OUT, Options("liver", "mc:8", "cpu", outside_domain=True))
     assert {word for word in words if word.startswith("-")} <= known
 
 

@@ -245,26 +245,15 @@ def test_bundles_are_listed(fake, in_slicer):
 @pytest.mark.slow
 def test_the_real_command_on_a_real_scan(in_slicer, data, tmp_path):
     """What stands in the scene is what `medseg.predict` gives, voxel for voxel in number and in place."""
-    import typer
-
     import medseg
-    from medseg.cli.app import app
 
     scan = tmp_path / "Müller 1" / "hippocampus 015.nii.gz"
     scan.parent.mkdir()
     shutil.copy(data("hippocampus") / "imagesTr" / "hippocampus_015.nii.gz", scan)
-    options = {name for option in typer.main.get_command(app).commands["predict"].params for name in option.opts}
-    uncertainty = "tta" if "--uncertainty" in options else ""
-    found = in_slicer("segment", medseg=REAL, bundle=BUNDLE, scan=scan, device="cpu", uncertainty=uncertainty)
+    found = in_slicer("segment", medseg=REAL, bundle=BUNDLE, scan=scan, device="cpu")
     assert found.get("error") is None
     assert (found["kind"], found["left"]) == ("file", [])
     assert not any("own grid" in note for note in found["notes"])
-    if uncertainty:
-        assert set(found["maps"]) == {"entropy", "mutual_information"}
-        for shown in found["maps"].values():
-            assert 0 <= shown["range"][0] <= shown["range"][1] <= 1
-            assert found["maps"]["entropy"]["range"][1] > 0.1
-        assert found["peak"] is not None
     expected = medseg.predict(scan, BUNDLE).segmentation
     names = {label.value: label.name for label in expected.labels}
     assert {s["value"]: s["name"] for s in found["segments"]} == names
@@ -275,6 +264,38 @@ def test_the_real_command_on_a_real_scan(in_slicer, data, tmp_path):
         np.testing.assert_allclose(segment["centre"], centre, atol=1e-4)
     assert found["table"]["structure"] == list(names.values())
     assert [float(n) for n in found["table"]["voxels"]] == [s["voxels"] for s in found["segments"]]
+
+
+@pytest.mark.slow
+def test_the_uncertainty_of_the_real_command(in_slicer, data, tmp_path):
+    """What stands in the scene is what the files hold that the command wrote."""
+    import medseg
+
+    scan = data("hippocampus") / "imagesTr" / "hippocampus_015.nii.gz"
+    found = in_slicer("segment", medseg=REAL, bundle=BUNDLE, scan=scan, uncertainty="mc:3", keep=tmp_path)
+    assert found.get("error") is None
+    assert not any("own grid" in note for note in found["notes"])
+    (folder,) = (path.parent for path in tmp_path.rglob("record.json") if (path.parent / "scene.mrml").exists())
+    written = medseg.read(folder / "segmentation.nii.gz")
+    for segment, label in zip(found["segments"], written.labels, strict=True):
+        assert (segment["name"], segment["value"]) == (label.name, label.value)
+        np.testing.assert_allclose(segment["colour"], np.divide(label.colour, 255), atol=1e-5)
+        np.testing.assert_allclose(segment["affine"], written.affine, atol=1e-6)
+        there = np.argwhere(written.array == label.value)
+        assert segment["voxels"] == len(there)
+        np.testing.assert_allclose(segment["centre"], (written.affine @ (*there.mean(axis=0), 1))[:3], atol=1e-4)
+    for key, shown in found["maps"].items():
+        values = medseg.read(folder / f"uncertainty_{key}.nii.gz").array
+        np.testing.assert_allclose(shown["range"], (values.min(), values.max()), atol=1e-6)
+        assert shown["threshold"][0] > 0
+        assert shown["threshold"][1] > values.max()
+        assert shown["colours"] == "medseg uncertainty"
+    assert set(found["maps"]) == {"entropy", "mutual_information"}
+    i, j, k = np.rint(np.linalg.solve(written.affine, (*found["peak"], 1))[:3]).astype(int)
+    entropy = medseg.read(folder / "uncertainty_entropy.nii.gz").array
+    assert entropy[i, j, k] > 0.8 * entropy.max()
+    assert "predicted_dice" in found["table"]
+    assert float(found["table"]["volume_sd_ml"][0]) > 0
 
 
 @pytest.mark.slow
