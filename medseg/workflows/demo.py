@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 BUNDLE = "hippocampus_mri_segmentation"
 #: Case -> centre of its box, MNI mm (RAS).
 CENTRES = {"mni152_hippocampus_left": (-27.0, -22.0, -14.0), "mni152_hippocampus_right": (27.0, -22.0, -14.0)}
-UNCERTAINTY = "mc"
 SIZE_MM = (32.0, 56.0, 40.0)
 INPUT, LIST = "input", "cases.csv"
 _TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
@@ -43,6 +42,7 @@ def run_demo(
     bundle: str | PathLike[str] = BUNDLE,
     device: str = "auto",
     threads: int | None = None,
+    uncertainty: str | None = "mc",
     progress: Reporter | None = None,
 ) -> PredictReport:
     """Segment the hippocampi of the MNI152 template; a folder made by an earlier demo is done again.
@@ -52,6 +52,7 @@ def run_demo(
         bundle: another bundle than the shipped one.
         device: as for `predict`.
         threads: as for `predict`.
+        uncertainty: as for `predict`.
         progress: hears what happens.
 
     Raises:
@@ -82,7 +83,7 @@ def run_demo(
         device=device,
         threads=threads,
         overwrite=True,
-        uncertainty=UNCERTAINTY,
+        uncertainty=uncertainty,
         progress=progress,
     )
 

@@ -59,6 +59,6 @@ def _entry(out: Path, name: str, measurements: Iterable[Measurement], mark: str,
         predicted_dice=min(dice, default=None),
         flags=flags,
         warning=WARNINGS.get(mark, ""),
-        status=status,
+        status="kept" if status == "kept" else "done",  # a resumed run leaves the same page as an undisturbed one
         thumbnail=f"{place}/preview.png" if place else "",
     )

@@ -96,9 +96,7 @@ def agreements(case: Sampled, temperature: float, values: list[int]) -> dict[int
     """Structure -> (agreement of the samples, Dice of their mean)."""
     found = case.at(temperature)
     pred = found.labels.numpy()
-    return {
-        v: (agreement(found.votes[v - 1].numpy(), found.samples), dice_of(pred, case.ref, v)) for v in values
-    }
+    return {v: (agreement(found.votes[v - 1].numpy(), found.samples), dice_of(pred, case.ref, v)) for v in values}
 
 
 def fitted_dice(some: list[dict[int, tuple[float, float]]]) -> dict[int, tuple[float, float]]:

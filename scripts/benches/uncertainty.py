@@ -86,7 +86,9 @@ def scored(name: str, made: list[Sampled], *, tempered: bool = True) -> dict:
     fits = cross_fit(told, fitted_dice) if several else []
     # per case: mean over the structures of predicted and of true Dice
     true = np.array([np.mean([x[v][1] for v in values]) for x in told])
-    predicted = np.array([np.mean([f[v][0] + f[v][1] * x[v][0] for v in values]) for x, f in zip(told, fits)])
+    predicted = np.array(
+        [np.mean([f[v][0] + f[v][1] * x[v][0] for v in values]) for x, f in zip(told, fits, strict=False)]
+    )
     whole, close, information, ece = [], [], [], []
     for case, temperature in zip(made, temperatures, strict=True):
         found = case.at(temperature)

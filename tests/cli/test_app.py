@@ -12,7 +12,7 @@ import medseg
 from medseg.cli.app import run
 from medseg.errors import BundleError, ChoiceError, InputError, MemoryLimitError, OutputError
 
-COMMANDS = ["doctor", "demo", "bundles", "inspect", "predict", "train", "bundle"]
+COMMANDS = ["doctor", "demo", "bundles", "inspect", "predict", "evaluate", "view", "train", "bundle"]
 
 
 @pytest.fixture

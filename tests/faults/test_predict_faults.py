@@ -65,7 +65,7 @@ def exit_code(pid):
 def visible(out):
     """Hash of every label map that can be seen; each must read to its last byte."""
     found = {}
-    for path in sorted(Path(out).rglob("*.nii.gz")):
+    for path in sorted(Path(out).rglob("segmentation.nii.gz")):
         if ".medseg" in path.parts or path.name.startswith(".medseg"):
             continue
         np.asarray(nibabel.load(path).dataobj)

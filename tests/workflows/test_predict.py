@@ -37,7 +37,8 @@ def everything(out: Path) -> set[str]:
 
 
 CASE = {"segmentation.nii.gz", "measurements.csv", "measurements.json", "preview.png", "record.json"}
-RUN = {"summary.csv", "failures.csv", "record.json"}
+CASE |= {"image.nii.gz", "segmentation.seg.nrrd", "scene.mrml", "report.html"}
+RUN = {"index.html", "summary.csv", "failures.csv", "record.json"}
 
 
 @pytest.fixture
@@ -457,7 +458,8 @@ def test_the_record_says_what_computed_it_and_what_clean_up_did(scans, toy, tmp_
     assert record["inference"]["device"] == "cpu"
     assert record["inference"]["threads"] == torch.get_num_threads()
     assert record["inference"]["platform"]
-    assert record["parameters"]["seed"] is None
+    assert record["parameters"]["produced"]["uncertainty"] is None
+    assert record["uncertainty"] is None
     assert record["domain_declared"] is True
     assert record["cleaned_ml"] == {"bright": pytest.approx(0.003)}
     assert record["filled_ml"] == {}
