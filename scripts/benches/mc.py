@@ -65,15 +65,14 @@ def rows(quick: bool = False) -> list[dict]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     side, count, repeats = (32, 4, 1) if quick else (64, SAMPLES, 3)
+    image, roi = torch.randn(1, 1, side, side, side), (side,) * 3
     out = []
     try:
         for place in PLACES:
             net = network(place)
-            image = torch.randn(1, 1, side, side, side)
-            roi = (side,) * 3
             runs = {
-                "theirs": lambda n=net, x=image: naive(x, n, roi, count),
-                "medseg": lambda n=net, x=image, p=place: ours(x, n, roi, count, p),
+                "theirs": lambda n=net: naive(image, n, roi, count),
+                "medseg": lambda n=net, p=place: ours(image, n, roi, count, p),
             }
             times: dict[str, list[float]] = {name: [] for name in runs}
             for _ in range(repeats):
