@@ -61,8 +61,8 @@ def teaching_order(names: Sequence[str], scores: Sequence[float], features: np.n
     """
     values, points = np.asarray(scores, np.float64), np.asarray(features, np.float64)
     _check(names, values, points)
-    turn = np.array(sorted(range(len(names)), key=names.__getitem__), dtype=np.intp)
-    known: list[str] = [names[n] for n in turn]
+    turn = sorted(range(len(names)), key=lambda n: names[n])
+    known = [names[n] for n in turn]
     values, points = values[turn], standardised(points[turn])
     distance, nearest = np.full(len(known), np.inf), np.zeros(len(known), np.intp)
     waiting = np.ones(len(known), dtype=bool)
