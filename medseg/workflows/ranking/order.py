@@ -49,7 +49,7 @@ class Ranked:
 def teaching_order(names: Sequence[str], scores: Sequence[float], features: np.ndarray) -> list[Ranked]:
     """The pool in the order in which labelling it teaches most; it does not depend on the order given.
 
-    Equal products: the higher score first, then the larger distance, then by name.
+    Equal products: the larger distance first, then the higher score, then by name.
 
     Args:
         names: N of them, each once.
@@ -69,7 +69,7 @@ def teaching_order(names: Sequence[str], scores: Sequence[float], features: np.n
     places: list[Ranked] = []
     while waiting.any():
         worth = values * distance if places else values
-        chosen = _best(waiting, worth, values, distance)
+        chosen = _best(waiting, worth, distance, values)
         if places:
             places.append(Ranked(known[chosen], float(values[chosen]), float(distance[chosen]), known[nearest[chosen]]))
         else:

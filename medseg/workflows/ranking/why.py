@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 #: How a score stands to those of the pool: in its lower, middle or upper third.
 DOUBT = ("less doubt than most", "as much doubt as most", "more doubt than most")
-#: A case nearer than this to one ranked before, in standard deviations of the pool, shows the network nothing new.
-COPY = 0.01
+#: Distances to the nearest case before, in standard deviations of the pool; two cases at random are about 1.4 apart.
+COPY, ALIKE, APART = 0.01, 0.3, 1.0
 
 
 def reasons(places: Sequence[Ranked], measured: Mapping[str, Measures]) -> list[str]:
@@ -28,20 +28,21 @@ def reasons(places: Sequence[Ranked], measured: Mapping[str, Measures]) -> list[
     if not places:
         return []
     thirds = np.quantile([place.score for place in places], (1 / 3, 2 / 3))
-    usual = float(np.median([place.distance for place in places[1:]])) if len(places) > 1 else 0.0
-    return [_reason(place, thirds, usual, measured[place.name]) for place in places]
+    return [_reason(place, thirds, measured[place.name]) for place in places]
 
 
-def _reason(place: Ranked, thirds: np.ndarray, usual: float, measured: Measures) -> str:
+def _reason(place: Ranked, thirds: np.ndarray, measured: Measures) -> str:
     words = [DOUBT[1 - int(place.score < thirds[0]) + int(place.score > thirds[1])]]
     if not place.nearest:
         words = ["the most doubt of all"]
     elif place.distance < COPY:
         words.append(f"as good as a copy of {place.nearest}")
-    elif place.distance > usual:
-        words.append("unlike those before")
-    else:
+    elif place.distance < ALIKE:
+        words.append(f"much like {place.nearest}")
+    elif place.distance < APART:
         words.append(f"resembles {place.nearest}")
+    else:
+        words.append("unlike those before")
     if not measured.foreground_ml:
         words.append("nothing found")
     return ", ".join(words)

@@ -36,7 +36,7 @@ def plainly(names, scores, features):
     while len(done) < len(rows):
         left = [row[0] for row in rows if row[0] not in done]
         near = {n: min((apart(n, d) for d in done), default=1.0) for n in left}
-        done.append(max(left, key=lambda n: (score[n] * near[n], score[n], near[n])))
+        done.append(max(left, key=lambda n: (score[n] * near[n], near[n], score[n])))
     return done
 
 
@@ -69,6 +69,10 @@ def test_copies_with_a_little_noise_come_late_too():
     features = np.concatenate([1e-3 * rng.normal(size=(10, 16)), rng.normal(size=(12, 16))])
     scores = [0.9] * 10 + [0.2] * 12
     assert sum(name < 10 for name in map(int, order([f"{n:02}" for n in range(22)], scores, features)[:13])) == 1
+
+
+def test_a_copy_comes_after_what_is_different_but_not_in_doubt():
+    assert order("abcd", [0.9, 0.9, 0.0, 0.0], [[0.0], [0.0], [1.0], [2.0]]) == ["a", "d", "c", "b"]
 
 
 def test_equal_features_leave_the_score():
