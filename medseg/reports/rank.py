@@ -27,7 +27,6 @@ class RankEntry:
         why: it stands where it does, in a few words.
         numbers: title -> value in [0, 1]; NaN is shown as a dash.
         distance: to the most similar case before, in standard deviations; NaN for none.
-        nearest: the name of that case, '' for none.
         files: the scan, one a line.
         warning: 'OUTSIDE TRAINING DOMAIN' or ''.
         thumbnail: its picture, relative to the page, as a path; '' for none.
@@ -37,7 +36,6 @@ class RankEntry:
     why: str
     numbers: dict[str, float]
     distance: float = nan
-    nearest: str = ""
     files: tuple[str, ...] = ()
     warning: str = ""
     thumbnail: str = ""

@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg.bundle.load import Bundle, load_bundle
-from medseg.errors import UsageError
+from medseg.errors import OutputError, UsageError
 from medseg.inferers.dropout import dropout_points
 from medseg.readers.options import ReadOptions
 from medseg.workflows.compute import computing, resolve_device
 from medseg.workflows.inputs import cases_of, read_ahead
+from medseg.workflows.layout import RECORD
 from medseg.workflows.lock import output_lock
 from medseg.workflows.outcome import CaseReport, Failure, PredictReport
 from medseg.workflows.ranking.look import How, Look, look_at, read_look
 from medseg.workflows.ranking.measures import CRITERIA
 from medseg.workflows.ranking.table import RankedCase, ranked, write_rank
-from medseg.workflows.record import describe_bundle
+from medseg.workflows.record import describe_bundle, read_record
 from medseg.workflows.reporter import Reporter
 from medseg.workflows.resume import open_folder
 from medseg.workflows.sampling import check_method, parse_method
@@ -104,7 +105,8 @@ def rank(
     Raises:
         UsageError: MS-U350 unknown `by`, MS-U351 `first` below 1, MS-U352 the bundle has nothing to sample; MS-U301,
             MS-U302, MS-U307, MS-U308, MS-U146 to MS-U149, MS-O306 as for `predict`.
-        BundleError, InputError, OutputError: as for `predict`.
+        OutputError: MS-O350 `out` holds segmentations; and as for `predict`.
+        BundleError, InputError: as for `predict`.
         KeyboardInterrupt: passed on; the cases looked at so far are kept and ranked.
     """
     if by not in CRITERIA:
@@ -134,6 +136,7 @@ def rank(
         hear.plan(f"{count} | {bundle.name} {bundle.version} | {where} | uncertainty {method.words} | by {by}")
         with output_lock(target):
             open_folder(target, fixed, resume=resume, overwrite=overwrite)
+            _spare_predictions(target)
             how = How(bundle, method, fixed, where, outside_domain)
             return _Run(cases, how, target, by, first, hear).all(resume=resume)
 
@@ -159,6 +162,18 @@ def default_method(bundle: Bundle) -> str:
     )
 
 
+def _spare_predictions(out: Path) -> None:
+    """Refuse a folder of `medseg predict`, also with --overwrite: segmentations would lose their records.
+
+    Raises:
+        OutputError: MS-O350 saying so.
+    """
+    before = read_record(out / RECORD)
+    if before is not None and "ranking" not in before.get("settings", {}).get("produced", {}):
+        what = "this folder holds segmentations of `medseg predict`, whose records would be replaced"
+        raise OutputError("MS-O350", what, file=out, mend="name a new folder with -o")
+
+
 class _Run:
     """One run over the pool: what its cases share, and what is known of each so far."""
 
@@ -169,6 +184,7 @@ class _Run:
 
     def all(self, *, resume: bool) -> RankReport:
         """Look at every case, then rank; also what is there when the user interrupts."""
+        self._write([], "running")  # a run that is killed can be resumed
         state = "interrupted"
         try:
             known = {case.name: self._known(case) for case in self.cases} if resume else {}
@@ -183,8 +199,11 @@ class _Run:
             state = "done"
         finally:
             found = ranked(self.looks, self.by, self.first)
-            write_rank(self.out, found, self.looks, self.reports, self.how, state, by=self.by, pool=len(self.cases))
+            self._write(found, state)
         return RankReport(self.out, tuple(found), tuple(self.reports))
+
+    def _write(self, found: Sequence[RankedCase], state: str) -> None:
+        write_rank(self.out, found, self.looks, self.reports, self.how, state, by=self.by, pool=len(self.cases))
 
     def _fixed(self, case: Case) -> How:
         return replace(self.how, fixed={**self.how.fixed, "read": asdict(case.options)})

@@ -12,7 +12,7 @@ CASES = [
     RankEntry(
         "scan 1", "the most doubt of all", NUMBERS, files=("pool/scan 1.nii.gz",), thumbnail="scan 1/preview.png"
     ),
-    RankEntry("b", "resembles scan 1", NUMBERS, 1.25, "scan 1", warning="OUTSIDE TRAINING DOMAIN"),
+    RankEntry("b", "resembles scan 1", NUMBERS, 1.25, warning="OUTSIDE TRAINING DOMAIN"),
 ]
 
 

@@ -289,8 +289,32 @@ def test_a_folder_of_predict_is_not_resumed(pool, toy, tmp_path):
     from medseg.workflows.predict import predict
 
     predict(pool, toy, tmp_path / "out", views=False)
+    before = {path: sha256(tmp_path / "out" / path) for path in everything(tmp_path / "out")}
     with pytest.raises(OutputError, match="MS-O305"):
         rank(pool, toy, tmp_path / "out", resume=True)
+    with pytest.raises(OutputError, match="MS-O350"):
+        rank(pool, toy, tmp_path / "out", overwrite=True)
+    assert {path: sha256(tmp_path / "out" / path) for path in everything(tmp_path / "out")} == before
+
+
+class Copies(Reporter):
+    """Keeps what would be left if the machine stopped before the third case."""
+
+    def __init__(self, out: Path, left: Path) -> None:
+        self.out, self.left = out, left
+
+    def case(self, name, number, total):
+        if number == 3:
+            shutil.copytree(self.out, self.left, ignore=shutil.ignore_patterns(".medseg*"))
+
+
+def test_a_run_that_was_killed_is_resumed(pool, toy, tmp_path):
+    whole = rank(pool, toy, tmp_path / "out", progress=Copies(tmp_path / "out", tmp_path / "left"))
+    assert everything(tmp_path / "left") == {"record.json"} | {f"{c}/{file}" for c in ("much", "none") for file in CASE}
+    assert json.loads((tmp_path / "left" / "record.json").read_text(encoding="utf-8"))["state"] == "running"
+    again = rank(pool, toy, tmp_path / "left", resume=True)
+    assert [case.status for case in again.cases] == ["finished before", "finished before", "done"]
+    assert again.ranked == whole.ranked
 
 
 def test_a_folder_in_use(pool, toy, tmp_path):

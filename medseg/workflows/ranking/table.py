@@ -120,7 +120,7 @@ def write_rank(
     by: str,
     pool: int,
 ) -> None:
-    """Write the four files, each atomically.
+    """Write the four files, each atomically; at the start of a run the record alone.
 
     Args:
         out: the output folder.
@@ -128,17 +128,18 @@ def write_rank(
         looks: at every case that could be looked at.
         reports: of every case that is over.
         how: of the run.
-        state: 'done' or 'interrupted'.
+        state: 'running', 'done' or 'interrupted'.
         by: one of `CRITERIA`.
         pool: how many cases there are.
     """
-    failures = [report.failure for report in reports if report.failure]
-    write_text(out / TABLE, csv_text(COLUMNS, [row.row() for row in rows]))
-    failed = [{key: value for key, value in asdict(failure).items() if key != "memory"} for failure in failures]
-    write_text(out / FAILURES, csv_text(FAILURE_COLUMNS, failed))
-    told = [(failure.case, f"{failure.code} {failure.what} -> {failure.mend}") for failure in failures]
-    lede = _lede(len(rows), len(looks), pool, how, state, by)
-    write_text(out / PAGE, rank_html([_entry(row) for row in rows], lede=lede, by=TITLES[by], failed=told))
+    if state != "running":
+        failures = [report.failure for report in reports if report.failure]
+        write_text(out / TABLE, csv_text(COLUMNS, [row.row() for row in rows]))
+        failed = [{key: value for key, value in asdict(failure).items() if key != "memory"} for failure in failures]
+        write_text(out / FAILURES, csv_text(FAILURE_COLUMNS, failed))
+        told = [(failure.case, f"{failure.code} {failure.what} -> {failure.mend}") for failure in failures]
+        lede = _lede(len(rows), len(looks), pool, how, state, by)
+        write_text(out / PAGE, rank_html([_entry(row) for row in rows], lede=lede, by=TITLES[by], failed=told))
     write_json(
         out / RUN_RECORD,
         {
@@ -163,7 +164,6 @@ def _entry(row: RankedCase) -> RankEntry:
         row.why,
         {title: getattr(row.measures, CRITERIA[word]) for word, title in TITLES.items()},
         row.diversity,
-        row.nearest,
         row.images,
         WARNINGS.get(row.mark, ""),
         f"{row.case}/{PREVIEW}",
