@@ -26,7 +26,7 @@ from medseg.networks import UNet
 SAMPLES = 20
 PLACES = {
     "head": "dropout_head",
-    "last decoder stage": "dropout_decoder.3",
+    "last decoder stage": "dropout_decoder.2",
     "bottleneck": "dropout_bottleneck",
 }
 
@@ -34,7 +34,7 @@ PLACES = {
 def network(place: str) -> UNet:
     """nnU-Net's usual size: 32 to 320 channels, one active place."""
     torch.manual_seed(0)
-    net = UNet(1, 3, (32, 64, 128, 256, 320, 320), dropout=0.2).eval()
+    net = UNet(1, 3, (32, 64, 128, 256, 320), dropout=0.2).eval()
     for name, module in net.named_modules():
         if isinstance(module, KINDS):
             module.p = 0.2 if name == PLACES[place] else 0.0
@@ -119,14 +119,14 @@ class Small(nn.Module):
         self.encoder = nn.Conv3d(1, 8, 3, padding=1)
         self.dropout_bottleneck = nn.Dropout3d(0.2)
         self.middle = nn.Conv3d(8, 8, 1)
-        self.dropout_decoder = nn.ModuleList([nn.Identity(), nn.Identity(), nn.Identity(), nn.Dropout3d(0.2)])
+        self.dropout_decoder = nn.ModuleList([nn.Identity(), nn.Identity(), nn.Dropout3d(0.2)])
         self.last = nn.Conv3d(8, 24, 1)
         self.dropout_head = nn.Dropout3d(0.2)
         self.head = nn.Conv3d(24, 3, 1)
 
     def forward(self, x):
         x = self.middle(self.dropout_bottleneck(self.encoder(x)))
-        return self.head(self.dropout_head(self.last(self.dropout_decoder[3](x))))
+        return self.head(self.dropout_head(self.last(self.dropout_decoder[2](x))))
 
 
 def measure(who: str, place: str, side: int, roi: int, count: int) -> None:
