@@ -56,6 +56,8 @@ class Read:
 
 def read_ahead(cases: Sequence[Case], channels: tuple[str, ...]) -> Iterator[Read]:
     """Read each case, one ahead of the one in use, in a thread of its own."""
+    if not cases:
+        return
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="medseg-read") as pool:
         waiting = [pool.submit(Read, case, channels) for case in cases[:1]]
         for following in (*cases[1:], None):
