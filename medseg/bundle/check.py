@@ -13,9 +13,10 @@ import torch
 
 from medseg.bundle.check_configs import config_problems
 from medseg.bundle.config import read_config
+from medseg.bundle.described import read_channels, read_labels
 from medseg.bundle.domain import Domain
 from medseg.bundle.gate import GatedParser
-from medseg.bundle.load import build, read_channels, read_labels
+from medseg.bundle.load import build
 from medseg.bundle.metadata import fake_shape, metadata_problems
 from medseg.bundle.shipped import config_path, find_bundle
 from medseg.bundle.versions import check_versions

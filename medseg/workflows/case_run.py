@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from medseg.bundle.domain import MARGINS, Violation, check_domain, check_result
 from medseg.errors import DomainError
-from medseg.readers.options import ReadOptions
 from medseg.workflows import record as records
 from medseg.workflows.doubt import flags
 from medseg.workflows.measure import MARKS, Measurement, measure
@@ -20,55 +19,10 @@ if TYPE_CHECKING:
 
     from medseg.bundle.load import Bundle
     from medseg.volume import Volume
-    from medseg.workflows.sampling import Method
+    from medseg.workflows.settings import Settings
     from medseg.workflows.uncertainty import Uncertain
 
 UNDECLARED = "domain not declared: nothing says whether this scan is like the training data"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run was asked to do, apart from which cases.
-
-    Args:
-        device: where the network runs, such as 'cpu' or 'cuda:0'.
-        threads: CPU threads, None for torch's own choice.
-        deterministic: only algorithms that give the same bits again.
-        outside_domain: proceed where a scan lies outside the training data, and mark every output.
-        flat: label maps side by side in the output folder.
-        options: the readers' options.
-        method: how uncertainty is found; None: not at all.
-        views: write what 3D Slicer and the browser open, the image among it.
-        mrb: write the scene as one file too.
-        dicom: 'binary' or 'labelmap': write DICOM objects for cases from DICOM; None: no.
-        deface: mask the face of a head in the report.
-    """
-
-    device: str = "cpu"
-    threads: int | None = None
-    deterministic: bool = False
-    outside_domain: bool = False
-    flat: bool = False
-    options: ReadOptions = field(default_factory=ReadOptions)
-    method: Method | None = None
-    views: bool = True
-    mrb: bool = False
-    dicom: str | None = None
-    deface: bool = False
-
-    @property
-    def produced(self) -> dict[str, Any]:
-        """What is made of each case: a finished case is one that has it all."""
-        method = self.method
-        return {
-            "uncertainty": None if method is None else method.words,
-            "seed": None if method is None else method.seed,
-            "samples": method is not None and method.keep,
-            "views": self.views,
-            "mrb": self.mrb,
-            "dicom": self.dicom,
-            "deface": self.deface,
-        }
 
 
 @dataclass(frozen=True, eq=False)

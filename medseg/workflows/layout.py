@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from medseg.workflows.case_run import Settings
+    from medseg.workflows.settings import Settings
 
 SEGMENTATION = "segmentation.nii.gz"
 RECORD = "record.json"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from medseg.bundle.load import Bundle
     from medseg.readers.cases import Case
-    from medseg.workflows.case_run import Settings
+    from medseg.workflows.settings import Settings
 
 TIMED_WINDOWS = 3
 

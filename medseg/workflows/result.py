@@ -20,12 +20,13 @@ from medseg.errors import InputError, UsageError
 from medseg.readers.cases import find_cases, load_case
 from medseg.readers.options import ReadOptions
 from medseg.volume import Volume
-from medseg.workflows.case_run import CaseResult, Settings, run_case
+from medseg.workflows.case_run import CaseResult, run_case
 from medseg.workflows.compute import computing, resolve_device
 from medseg.workflows.layout import CaseFiles
 from medseg.workflows.lock import output_lock
 from medseg.workflows.resume import open_folder
 from medseg.workflows.sampling import check_method, parse_method
+from medseg.workflows.settings import Settings
 from medseg.workflows.stage import stage
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from medseg.bundle.load import Bundle
     from medseg.volume import Volume
-    from medseg.workflows.case_run import Settings
     from medseg.workflows.layout import CaseFiles
+    from medseg.workflows.settings import Settings
 
 #: Options that let more cases through and change nothing for those that came through without them.
 _LENIENT = ("allow_gaps", "max_voxels", "strict")

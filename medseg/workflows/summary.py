@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-    from medseg.workflows.case_run import Settings
     from medseg.workflows.outcome import CaseReport
+    from medseg.workflows.settings import Settings
 
 FAILURE_COLUMNS = tuple(field.name for field in fields(Failure) if field.name != "memory")
 

@@ -1,0 +1,148 @@
+"""One run over its cases: each is done, left as it is, or fails on its own."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from medseg.workflows.case_run import CaseResult, run_case
+from medseg.workflows.inputs import read_ahead
+from medseg.workflows.layout import CaseFiles
+from medseg.workflows.measure import Measurement, measure
+from medseg.workflows.outcome import CaseReport, Failure, PredictReport
+from medseg.workflows.resume import Found, find, open_folder, run_settings
+from medseg.workflows.stage import stage
+from medseg.workflows.summary import Earlier, read_earlier, write_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from medseg.bundle.load import Bundle
+    from medseg.readers.cases import Case
+    from medseg.workflows.inputs import Read
+    from medseg.workflows.reporter import Reporter
+    from medseg.workflows.settings import Settings
+
+_NEW = Found("new")
+_STAYS = ("finished", "kept")
+
+
+class Run:
+    """One run over its cases: what they share, and what became of them so far."""
+
+    def __init__(
+        self, cases: Sequence[Case], bundle: Bundle, settings: Settings, out: Path, work: Path, hear: Reporter
+    ) -> None:
+        self.cases, self.bundle, self.settings = cases, bundle, settings
+        self.out, self.work, self.hear = out, work, hear
+        self.fixed = run_settings(bundle, settings)
+        self.reports: list[CaseReport] = []
+        self.earlier = Earlier()
+
+    def all(self, *, resume: bool) -> PredictReport:
+        """Do every case; what is done when the user interrupts is listed too."""
+        if resume:
+            self.earlier = read_earlier(self.out, {case.name for case in self.cases})
+        self._write("running")
+        state = "interrupted"
+        try:
+            found = {case.name: self._find(case) for case in self.cases} if resume else {}
+            waiting = [case for case in self.cases if found.get(case.name, _NEW).state not in _STAYS]
+            volumes = read_ahead(waiting, self.bundle.channels)
+            for number, case in enumerate(self.cases, 1):
+                self.hear.case(case.name, number, len(self.cases))
+                there = found.get(case.name, _NEW)
+                stays = there.state in _STAYS
+                report = self._leave(case, there) if stays else self._do(case, there, volumes)
+                self.reports.append(report)
+                self.hear.done(report)
+            state = "done"
+        finally:
+            self._write(state)
+        return PredictReport(self.out, tuple(self.reports))
+
+    def _files(self, case: Case) -> CaseFiles:
+        return CaseFiles(self.out, case.name, self.settings.flat)
+
+    def _find(self, case: Case) -> Found:
+        return _found(case, self.out, self.settings, self.fixed)
+
+    def _do(self, case: Case, there: Found, volumes: Iterator[Read]) -> CaseReport:
+        start = time.perf_counter()
+        try:
+            read = next(volumes)
+            if isinstance(read.volume, Exception):
+                raise read.volume
+            self.hear.stage("segmenting")
+            result = run_case(
+                case.name,
+                read.volume,
+                self.bundle,
+                replace(self.settings, options=case.options),
+                roots=tuple(case.images),
+                read_seconds=read.seconds,
+                progress=self.hear.windows,
+            )
+            self.hear.stage("writing")
+            record = stage(result, self.work)
+            aside = self._files(case).publish(self.work)
+        except Exception as error:  # noqa: BLE001  whatever one case brings, the others are done
+            failure = Failure.of(case.name, error, case.images[0] if case.images else "")
+            return CaseReport(case.name, "failed", failure=failure, seconds=time.perf_counter() - start)
+        notes = [*([there.why] if there.why else []), *record["warnings"], *(f"kept as {path.name}" for path in aside)]
+        return self._report(case, "done", result, notes, time.perf_counter() - start)
+
+    def _report(self, case: Case, status: str, result: CaseResult, notes: Sequence[str], seconds: float) -> CaseReport:
+        return CaseReport(
+            case.name,
+            status,
+            self._files(case).folder,
+            result.measurements,
+            notes=tuple(notes),
+            outside_domain=tuple(violation.message for violation in result.outside_domain),
+            seconds=seconds,
+            mark=result.mark,
+        )
+
+    def _leave(self, case: Case, there: Found) -> CaseReport:
+        """The report of a case that stays as it is: from its record, or measured when somebody edited it."""
+        record = there.record or {}
+        outside = tuple(str(row["message"]) for row in record.get("outside_domain", ()))
+        if there.edited is not None:
+            rows = tuple(_flag(m, there.why) for m in measure(there.edited, self.bundle.labels))
+        else:
+            rows = tuple(Measurement.from_row(row) for row in record.get("measurements", ()))
+        status = "kept" if there.state == "kept" else "finished before"
+        notes = (there.why,) if there.why else ()
+        folder = self._files(case).folder
+        mark = str(next((row["outside_domain"] for row in record.get("measurements", ())), "no"))
+        return CaseReport(case.name, status, folder, rows, notes=notes, outside_domain=outside, mark=mark)
+
+    def _write(self, state: str) -> None:
+        write_run(self.out, self.reports, self.fixed, self.settings, state, self.earlier)
+
+
+def foreseen(
+    cases: Sequence[Case], bundle: Bundle, settings: Settings, out: Path, *, resume: bool, overwrite: bool
+) -> dict[str, str]:
+    """Case -> why a run would leave it as it is; raises what the run would raise for the state of its folder."""
+    if not out.is_dir():
+        return {}
+    fixed = run_settings(bundle, settings)
+    open_folder(out, fixed, resume=resume, overwrite=overwrite)
+    if not resume:
+        return {}
+    found = {case.name: _found(case, out, settings, fixed) for case in cases}
+    return {name: there.why or "finished before" for name, there in found.items() if there.state in _STAYS}
+
+
+def _found(case: Case, out: Path, settings: Settings, fixed: Mapping[str, Any]) -> Found:
+    files = CaseFiles(out, case.name, settings.flat)
+    return find(files, {**fixed, "read": asdict(case.options)}, tuple(case.images))
+
+
+def _flag(measurement: Measurement, why: str) -> Measurement:
+    flags = (*measurement.flags, why)
+    return Measurement(measurement.structure, measurement.value, measurement.voxels, measurement.volume_ml, flags)

@@ -1,0 +1,69 @@
+"""What a run was asked to do, apart from which cases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from medseg.errors import UsageError
+from medseg.readers.options import ReadOptions
+
+if TYPE_CHECKING:
+    from medseg.workflows.sampling import Method
+
+DICOM_SEG = ("binary", "labelmap")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """See the file.
+
+    Args:
+        device: where the network runs, such as 'cpu' or 'cuda:0'.
+        threads: CPU threads, None for torch's own choice.
+        deterministic: only algorithms that give the same bits again.
+        outside_domain: proceed where a scan lies outside the training data, and mark every output.
+        flat: label maps side by side in the output folder.
+        options: the readers' options.
+        method: how uncertainty is found; None: not at all.
+        views: write what 3D Slicer and the browser open, the image among it.
+        mrb: write the scene as one file too.
+        dicom: 'binary' or 'labelmap': write DICOM objects for cases from DICOM; None: no.
+        deface: mask the face of a head in the report.
+
+    Raises:
+        UsageError: MS-U302 settings that contradict each other.
+    """
+
+    device: str = "cpu"
+    threads: int | None = None
+    deterministic: bool = False
+    outside_domain: bool = False
+    flat: bool = False
+    options: ReadOptions = field(default_factory=ReadOptions)
+    method: Method | None = None
+    views: bool = True
+    mrb: bool = False
+    dicom: str | None = None
+    deface: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mrb and not self.views:
+            raise UsageError("MS-U302", "--mrb is a view, and --no-views leaves them out", mend="give one of the two")
+        if self.dicom not in (None, *DICOM_SEG):
+            mend = f"use {' or '.join(DICOM_SEG)}"
+            raise UsageError("MS-U302", f"--dicom-seg {self.dicom!r} is not known", mend=mend)
+
+    @property
+    def produced(self) -> dict[str, Any]:
+        """What is made of each case: a finished case is one that has it all."""
+        method = self.method
+        return {
+            "uncertainty": None if method is None else method.words,
+            "seed": None if method is None else method.seed,
+            "samples": method is not None and method.keep,
+            "views": self.views,
+            "mrb": self.mrb,
+            "dicom": self.dicom,
+            "deface": self.deface,
+        }
