@@ -46,7 +46,7 @@ class Recording:
     Args:
         network: in eval mode, without gradients.
         points: the modules from which on runs differ.
-        inputs: (n, C, *roi); not written to by the network.
+        inputs: (n, C, *roi); each run gets a copy, to write into as it likes.
     """
 
     def __init__(self, network: nn.Module, points: Sequence[nn.Module], inputs: Tensor) -> None:
@@ -66,7 +66,7 @@ class Recording:
             waiting[id(done.module)].append(done.result)
             modules[id(done.module)] = done.module
         with _forward_replaced({m: self._returning(waiting[i], m) for i, m in modules.items()}):
-            return self.network(self.inputs)
+            return self.network(self.inputs.clone())
 
     def _returning(self, results: deque[Any], module: nn.Module) -> Callable[..., Any]:
         forward = module.forward
@@ -101,7 +101,7 @@ class Recording:
         for module in self.network.modules():
             hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
         try:
-            output = self.network(self.inputs)
+            output = self.network(self.inputs.clone())
         finally:
             for hook in hooks:
                 hook.remove()

@@ -54,5 +54,5 @@ class Sampler(ABC):
 
 
 def output_of(network: nn.Module, windows: Tensor) -> Tensor:
-    """(n, K, *roi) at full resolution."""
-    return full_resolution(network(windows), windows)
+    """(n, K, *roi) at full resolution; the windows stay as they are, also where a network writes into its input."""
+    return full_resolution(network(windows.clone()), windows)

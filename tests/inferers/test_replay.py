@@ -64,7 +64,7 @@ def test_a_foreign_network_with_dropout_in_its_first_block_is_right_too():
 
 
 class InPlace(nn.Module):
-    """Writes into a result behind its module's back, and pops from a list it was given."""
+    """Writes into its input and into a result behind its module's back, and pops from a list it was given."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class InPlace(nn.Module):
         self.pair = Pair()
 
     def forward(self, x):
-        y = self.first(x)
+        y = self.first(x.mul_(2).sub_(0.5))
         y += 1
         pair = self.pair(y)
         y = pair.pop() + pair.pop()
@@ -88,12 +88,13 @@ class Pair(nn.Module):
 def test_writing_in_place_and_popping_do_no_harm():
     net = InPlace().eval()
     x = torch.randn(1, 1, 4, 4, 4)
-    expected = net(x)
+    expected, before = net(x.clone()), x.clone()
     recording = Recording(net, [net.drop], x)
+    assert torch.equal(recording.output, expected)
     for _ in range(3):
         assert torch.equal(recording.again(), expected)
     assert recording.head is None  # something stands between dropout and convolution
-    assert torch.equal(net(x), expected)
+    assert torch.equal(x, before)
 
 
 @torch.no_grad()

@@ -31,11 +31,25 @@ def image(*space: int) -> torch.Tensor:
     return torch.randn(1, 1, *space, generator=torch.Generator().manual_seed(5))
 
 
+class WritesItsInput(UNet):
+    """As networks do that normalise in place: the next sample must not see it."""
+
+    def forward(self, x):
+        return super().forward(x.mul_(2).sub_(0.5))
+
+
+def writing(seed: int) -> UNet:
+    torch.manual_seed(seed)
+    return WritesItsInput(in_channels=1, out_channels=3, features=(4, 6, 8), dropout=0.4).eval()
+
+
 SAMPLERS = {
     "mc everywhere": lambda: McDropout(unet(), 7),
     "mc bottleneck": lambda: McDropout(unet(), 7, points={"dropout_bottleneck": None}),
     "mc head": lambda: McDropout(unet(), 7, points={"dropout_head": 0.5}),
     "ensemble": lambda: Ensemble([unet(1), unet(2), unet(3, features=(4, 8))]),
+    "writing mc": lambda: McDropout(writing(0), 7, points={"dropout_decoder": None}),
+    "writing ensemble": lambda: Ensemble([writing(1), writing(2)]),
     "tta": lambda: Mirrored(Ensemble([unet()]), [Mirror((0,)), Mirror((0, 2), (0, 2, 1))]),
     "ensemble+tta": lambda: Mirrored(Ensemble([unet(1), unet(2)]), [Mirror((1,))]),
 }
@@ -48,7 +62,7 @@ def stored(x: torch.Tensor, sampler: Sampler, roi: tuple[int, ...], overlap: flo
     for t in range(sampler.count):
 
         def network(windows, t=t):
-            return next(sampler.samples(windows, range(t, t + 1)))
+            return next(sampler.samples(windows.clone(), range(t, t + 1)))
 
         out.append(sliding_window_inference(x, roi, 1, network, overlap, mode="gaussian")[0].softmax(0))
     return torch.stack(out).double().numpy()
