@@ -14,7 +14,7 @@ import numpy as np
 
 from medseg.jit import in_slabs, kernel
 from medseg.metrics.pieces import slowest_first
-from medseg.metrics.regions import boundary_band, foreground
+from medseg.metrics.regions import boundary_band, foreground, near
 from medseg.metrics.reliability import Reliability
 
 if TYPE_CHECKING:
@@ -148,14 +148,19 @@ def calibration_by_region(
     bins: int = 20,
     threads: int | None = None,
 ) -> dict[str, Calibration]:
-    """`calibration` in the "whole" volume, the "foreground" and the "boundary" band of `band_mm` to either side.
+    """`calibration` in the "whole" volume, the "foreground", the "boundary" band and around the "prediction".
+
+    Foreground and boundary are those of prediction or reference, so that what was missed counts. But a region that the
+    reference has a say in selects voxels by being wrong: background with a probability of 0.9 lies in it just where
+    the reference is foreground. Also probabilities that are true have an ECE of about 0.1 there. "prediction" is
+    chosen by the prediction alone (its foreground and `band_mm` around it): there it can fall to 0.
 
     Args:
         probabilities: as for `calibration`.
         pred: (I, J, K) the segmentation made of them.
         ref: as for `calibration`.
         spacing_mm: along the array axes.
-        band_mm: see `medseg.metrics.regions.boundary_band`.
+        band_mm: to either side of the surfaces, and around the prediction.
         bins: of the diagrams.
         threads: at most this many; None: every processor this process may use.
     """
@@ -163,6 +168,7 @@ def calibration_by_region(
         "whole": None,
         "foreground": foreground(pred, ref),
         "boundary": boundary_band(pred, ref, band_mm, spacing_mm=spacing_mm, threads=threads),
+        "prediction": near(pred, pred, band_mm, spacing_mm=spacing_mm, threads=threads),
     }
     return {
         name: calibration(probabilities, ref, region=mask, bins=bins, threads=threads) for name, mask in masks.items()

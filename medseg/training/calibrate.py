@@ -57,7 +57,11 @@ def fit_temperature(cases: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
 
 
 def fit_dice(agreement: Sequence[float], dice: Sequence[float]) -> tuple[float, float]:
-    """(a, b) of the least squares line dice = a + b * agreement; b = 0 where it would fall or cannot be told.
+    """(a, b) of the line dice = a + b * agreement by least squares, as steep as the cases warrant.
+
+    The slope is shrunk by 1 - 1 / F of the fit (Copas, Journal of the Royal Statistical Society B, 1983): a few cases
+    that happen to lie on a line would else promise what the next ones do not keep. It is 0 where F is below 1 or the
+    line would fall: the Dice to expect is the mean then.
 
     Args:
         agreement: of the samples of a structure in each case.
@@ -71,6 +75,12 @@ def fit_dice(agreement: Sequence[float], dice: Sequence[float]) -> tuple[float, 
         raise ValueError(msg)
     spread = float(((x - x.mean()) ** 2).sum())
     slope = max(0.0, float(((x - x.mean()) * (y - y.mean())).sum()) / spread) if spread > 0 else 0.0
+    explained = slope**2 * spread
+    left = float(((y - y.mean()) ** 2).sum()) - explained
+    if explained * (len(x) - 2) > left:  # F > 1
+        slope *= 1.0 - max(0.0, left) / (explained * (len(x) - 2))
+    else:
+        slope = 0.0
     return float(y.mean() - slope * x.mean()), slope
 
 

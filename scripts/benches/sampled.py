@@ -12,7 +12,7 @@ from medseg.bundle.config import read_config
 from medseg.geometry import Grid
 from medseg.inferers.moments import Moments
 from medseg.inferers.sliding import SlidingWindowInferer
-from medseg.metrics.regions import foreground
+from medseg.metrics.regions import near
 from medseg.readers.open import read
 from medseg.resample import resample_labels
 from medseg.training.calibrate import fit_dice, fit_temperature
@@ -20,6 +20,10 @@ from medseg.training.datalist import datalist
 from medseg.workflows.doubt import agreement
 from medseg.workflows.sampling import sampler, walker
 from medseg.workflows.segment import prepare
+
+#: Calibration is fitted and scored in the predicted foreground and so far around it: a region that the reference has a
+#: say in selects voxels by being wrong, and no probabilities are calibrated there (`calibration_by_region`).
+BAND_MM = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +52,9 @@ class Sampled:
         return moments.result()
 
     def voxels(self) -> tuple[np.ndarray, np.ndarray]:
-        """Logits (T, K, N) and truth (N,) of the voxels in prediction or reference."""
+        """Logits (T, K, N) and truth (N,) of the predicted foreground and 2 mm around it."""
         pred = self.at(1.0).labels.numpy()
-        inside = foreground(pred, self.ref)
+        inside = near(pred, pred, BAND_MM, spacing_mm=self.spacing_mm)
         return self.logits[:, :, inside], self.ref[inside].astype(np.int64)
 
 

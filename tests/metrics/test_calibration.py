@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from monai.metrics import CalibrationErrorMetric
 
 from medseg.metrics.calibration import EPSILON, calibration, calibration_by_region
-from medseg.metrics.regions import boundary_band, foreground
+from medseg.metrics.regions import boundary_band, foreground, near
 
 SHAPE = (9, 10, 11)
 
@@ -175,7 +175,8 @@ def test_regions_are_those_named():
     pred, ref = p.argmax(axis=0), classes(3) * (classes(9) == 0)
     got = calibration_by_region(p, pred, ref, spacing_mm=(1, 1, 2), band_mm=1.5)
     band = boundary_band(pred, ref, 1.5, spacing_mm=(1, 1, 2))
-    masks = {"whole": None, "foreground": foreground(pred, ref), "boundary": band}
+    around = near(pred, pred, 1.5, spacing_mm=(1, 1, 2))
+    masks = {"whole": None, "foreground": foreground(pred, ref), "boundary": band, "prediction": around}
     assert {name: list(c.rows()) for name, c in got.items()} == {
         name: list(calibration(p, ref, region=mask).rows()) for name, mask in masks.items()
     }
@@ -223,3 +224,15 @@ def test_what_does_not_belong_together_is_not_added():
         calibration(p, ref) + calibration(p[0], ref)
     with pytest.raises(TypeError):
         1 + calibration(p, ref)
+
+
+def test_true_probabilities_are_calibrated_where_the_prediction_chooses_and_not_where_the_reference_does():
+    rng = np.random.default_rng(0)
+    hill = np.exp(-(np.linspace(-2, 2, 40)[:, None, None] ** 2 + np.linspace(-2, 2, 40)[None, :, None] ** 2))
+    foreground_p = np.broadcast_to(0.9 * hill, (40, 40, 40))
+    p = np.stack([1 - foreground_p, foreground_p])
+    ref = (rng.random(foreground_p.shape) < foreground_p).astype(np.int64)
+    pred = (foreground_p > 0.5).astype(np.int64)
+    found = calibration_by_region(p, pred, ref, spacing_mm=(1, 1, 1), band_mm=2)
+    assert found["prediction"].top.ece < 0.01
+    assert found["foreground"].top.ece > 0.1

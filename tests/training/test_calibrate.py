@@ -32,6 +32,11 @@ def test_the_mean_of_samples_is_taken_after_the_softmax():
 def test_a_line_is_found_and_never_falls():
     x = np.array([0.8, 0.85, 0.9, 0.95])
     assert fit_dice(x, 0.2 + 0.7 * x) == (pytest.approx(0.2), pytest.approx(0.7))
+    rng = np.random.default_rng(0)
+    many = rng.uniform(0.7, 1, 2000)
+    assert fit_dice(many, 0.5 * many + 0.3 + rng.normal(0, 0.05, 2000))[1] == pytest.approx(0.5, abs=0.06)
+    slopes = [fit_dice(many[:20], rng.normal(0.85, 0.05, 20))[1] for _ in range(200)]
+    assert np.mean(np.array(slopes) == 0) > 0.7, "noise has no slope"
     assert fit_dice(x, 1 - x) == (pytest.approx(np.mean(1 - x)), 0)
     assert fit_dice([0.9, 0.9], [0.7, 0.8]) == (pytest.approx(0.75), 0)
     assert fit_dice([0.9, np.nan], [0.7, 0.0]) == (pytest.approx(0.7), 0)
