@@ -2,14 +2,16 @@
 
 Only dropout modules become stochastic; normalisation stays in eval mode and no weight is touched. A sample drops whole
 channels, the same ones in every window, so it is one consistent network over the whole volume: masks of single voxels
-would blend many networks in the overlap of windows and shrink the variance. Elementwise `nn.Dropout` is treated so too.
+would blend many networks in the overlap of windows and shrink the variance. Elementwise `nn.Dropout` is treated so too;
+among the tokens of a transformer, where channels come last, it drops features, not places.
 
-The mask of a module in sample t depends on seed, t and the module's place alone, so one seed gives one set of samples
-and the first 5 of 10 are the samples of 5. What lies before the first active point is computed once (replay.py).
+The mask of a module in sample t depends on seed, t, the module's place and, where a network calls it several times, the
+number of the call: one seed gives one set of samples and the first 5 of 10 are the samples of 5. What lies before the first active point is computed once (replay.py).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import UsageError
+from medseg.inferers.moments import MOST_SAMPLES
 from medseg.inferers.outputs import full_resolution
 from medseg.inferers.replay import LinearHead, Recording
 from medseg.inferers.sampler import Sampler
@@ -40,14 +43,14 @@ class McDropout(Sampler):
 
     Args:
         network: in eval mode.
-        count: samples T, at least 2.
+        count: samples T, 2 to 255.
         seed: of the masks.
         points: module name or prefix of names -> probability in [0, 1), None for the module's own; None: every dropout
             module with its own probability.
 
     Raises:
         UsageError: MS-U146 the network has no dropout (try tta or ensemble), or none at a named point; MS-U147 a
-            number of samples below 2 or a probability outside [0, 1).
+            number of samples out of range or a probability outside [0, 1).
     """
 
     def __init__(
@@ -56,6 +59,9 @@ class McDropout(Sampler):
         if count < 2:
             what = f"{count} sample{'s' * (count != 1)} of Monte Carlo dropout"
             raise UsageError("MS-U147", what, mend="ask for 2 or more, such as --uncertainty mc:20")
+        if count > MOST_SAMPLES:
+            mend = f"ask for at most {MOST_SAMPLES}, such as --uncertainty mc:20"
+            raise UsageError("MS-U147", f"{count} samples of Monte Carlo dropout", mend=mend)
         self.networks = (network,)
         self.count = count
         self.seed = seed
@@ -76,7 +82,7 @@ class McDropout(Sampler):
 
     def linear_head(self, windows: Tensor) -> LinearHead | None:
         """See `Sampler.linear_head`: the head where it alone has dropout."""
-        if len(self.points) != 1:
+        if len(self.points) != 1 or self._linear(next(iter(self.points))):
             return None
         with self._masked():
             self._memory = Recording(self.networks[0], self._modules(), windows)
@@ -96,14 +102,19 @@ class McDropout(Sampler):
     def _modules(self) -> list[nn.Module]:
         return [self.networks[0].get_submodule(name) for name in self.points]
 
+    def _linear(self, name: str) -> bool:
+        """Whether linear layers stand beside a point."""
+        beside = self.networks[0].get_submodule(name.rpartition(".")[0]).children()
+        return any(isinstance(module, nn.Linear) for module in beside)
+
     @contextmanager
     def _masked(self) -> Iterator[_Drawn]:
         """Hooks that multiply what the points return; they are gone afterwards."""
         drawn = _Drawn(self.seed)
-        hooks = []
+        hooks = [self.networks[0].register_forward_pre_hook(lambda *_: drawn.calls.clear())]
         for place, (name, p) in enumerate(self.points.items()):
             module = self.networks[0].get_submodule(name)
-            hooks.append(module.register_forward_hook(drawn.hook(place, p)))
+            hooks.append(module.register_forward_hook(drawn.hook(place, p, linear=self._linear(name))))
         try:
             yield drawn
         finally:
@@ -117,24 +128,41 @@ class _Drawn:
 
     seed: int
     sample: int = 0
-    kept: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
+    kept: dict[tuple[int, int, int, int], Tensor] = field(default_factory=dict)
+    calls: Counter[int] = field(default_factory=Counter)  # of each place in this run of the network
 
-    def hook(self, place: int, p: float):
+    def hook(self, place: int, p: float, *, linear: bool):
+        """Masks what a module returns; `linear`: it stands beside linear layers."""
+
         def masked(module: nn.Module, args: object, output: Tensor) -> Tensor:
-            del module, args
-            channels = output.shape[1]
-            key = (self.sample, place, channels)
+            del args
+            axis = channel_axis(module, output, linear=linear)
+            key = (self.sample, place, output.shape[axis], self.calls[place])
+            self.calls[place] += 1
             if key not in self.kept:
-                self.kept[key] = channel_mask(self.seed, *key, p)
+                sample, _, channels, call = key
+                self.kept[key] = channel_mask(self.seed, sample, place, channels, p, call)
             mask = self.kept[key].to(output.device, output.dtype)
-            return output * mask.reshape(1, -1, *[1] * (output.ndim - 2))
+            return output * mask.reshape(*[-1 if i == axis else 1 for i in range(output.ndim)])
 
         return masked
 
 
-def channel_mask(seed: int, sample: int, place: int, channels: int, p: float) -> Tensor:
+def channel_axis(module: nn.Module, output: Tensor, *, linear: bool) -> int:
+    """Which axis holds the channels: 1 as in convolutions; the last of (B, N, C), and behind linear layers of volumes.
+
+    Args:
+        module: the dropout.
+        output: what it returned.
+        linear: linear layers stand beside it, such as in a transformer's MLP.
+    """
+    tokens = output.ndim == 3 or (output.ndim == 5 and linear)
+    return output.ndim - 1 if isinstance(module, nn.Dropout) and tokens else 1
+
+
+def channel_mask(seed: int, sample: int, place: int, channels: int, p: float, call: int = 0) -> Tensor:
     """(channels,) float32 factors: 0 with probability p, else 1 / (1 - p); the same for the same arguments."""
-    draw = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, sample, place))))
+    draw = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, sample, place, call))))
     kept = draw.random(channels) >= p
     return torch.from_numpy(kept.astype(np.float32) / np.float32(1.0 - p))
 

@@ -80,13 +80,13 @@ class Recording:
         finished: list[Finished] = []
         seen: list[list[int]] = []
         depth: list[int] = []  # how many had finished when each open call began
-        reached: list[Tensor] = []  # what the points received
+        reached: list[Any] = []  # what the points received
         behind: list[tuple[nn.Module, Any, Any]] = []  # leaf calls from the first point on
 
         def before(module: nn.Module, args: tuple[Any, ...]) -> None:
             depth.append(len(finished))
             if module in self.points:
-                reached.append(args[0])
+                reached.append(args[0] if args else None)
 
         def after(module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
             begun = depth.pop()
@@ -109,12 +109,12 @@ class Recording:
         return output, finished, _linear_head(reached, behind, output)
 
 
-def _linear_head(reached: list[Tensor], behind: list[tuple[nn.Module, Any, Any]], output: Any) -> LinearHead | None:
+def _linear_head(reached: list[Any], behind: list[tuple[nn.Module, Any, Any]], output: Any) -> LinearHead | None:
     """The head if, from the only point on, there is nothing but one 1x1x1 convolution that gives the output."""
     if len(reached) != 1 or len(behind) != 2:
         return None
     (_, _, dropped), (last, received, result) = behind
-    if not isinstance(last, nn.Conv3d) or received is not dropped or result is not output:
+    if not isinstance(last, nn.Conv3d) or received is not dropped or result is not output or reached[0] is None:
         return None
     plain = set(last.kernel_size) == set(last.stride) == {1} and last.groups == 1 and set(last.padding) == {0}
     return LinearHead(reached[0], last) if plain else None

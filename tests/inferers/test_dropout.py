@@ -29,7 +29,7 @@ X = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(3))
 
 def test_equal_seeds_give_equal_bits_and_the_first_of_many_are_those_of_few():
     net = unet()
-    ten, again, five, other = (draws(McDropout(net, n, seed=s), X) for n, s in ((10, 1), (10, 1), (5, 1), (10, 2)))
+    ten, again, five, other = (draws(McDropout(net, n, seed=s), X) for n, s in ((10, 7), (10, 7), (5, 7), (10, 2)))
     assert all(torch.equal(a, b) for a, b in zip(ten, again, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(ten[:5], five, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(ten, other, strict=True))
@@ -104,6 +104,47 @@ def test_many_samples_approach_the_full_enumeration_of_a_toy_network():
     assert ((found.mean(0) - exact).abs() <= 4 * error + 1e-7).all()
 
 
+class Tokens(nn.Module):
+    """As transformers compute: (B, C, D, H, W) -> (B, N, C), or (B, D, H, W, C), and back."""
+
+    def __init__(self, *, flat: bool) -> None:
+        super().__init__()
+        self.flat = flat
+        self.linear, self.drop = nn.Linear(8, 8), nn.Dropout(0.5)
+
+    def forward(self, x):
+        tokens = self.drop(self.linear(x.movedim(1, -1).flatten(1, 3) if self.flat else x.movedim(1, -1)))
+        return tokens.reshape(len(x), *x.shape[2:], 8).movedim(-1, 1)
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_among_tokens_features_are_dropped_not_places(flat):
+    net = Tokens(flat=flat).eval()
+    for t, sample in enumerate(draws(McDropout(net, 4, seed=2), torch.randn(2, 8, 3, 4, 5))):
+        assert torch.equal((sample == 0).all(dim=(0, 2, 3, 4)), channel_mask(2, t, 0, 8, 0.5) == 0)
+        assert torch.equal((sample == 0).any(dim=(0, 2, 3, 4)), channel_mask(2, t, 0, 8, 0.5) == 0)
+
+
+def test_a_dropout_that_is_called_twice_draws_twice():
+    """One module for all layers, as many networks have it: each call has a mask of its own, in every run the same."""
+
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop, self.first, self.last = nn.Dropout3d(0.5), nn.Conv3d(1, 16, 1), nn.Conv3d(16, 16, 1)
+
+        def forward(self, x):
+            return {"pred": self.drop(self.last(self.drop(self.first(x))))}
+
+    net, x = Shared().eval(), torch.randn(1, 1, 2, 2, 2)
+    assert list(dropout_points(net)) == ["drop"]
+    masks = [[channel_mask(0, t, 0, 16, 0.5, call).reshape(1, -1, 1, 1, 1) for call in (0, 1)] for t in range(5)]
+    assert not torch.equal(masks[0][0], masks[0][1])
+    for (first, last), sample in zip(masks, draws(McDropout(net, 5), x), strict=True):
+        with torch.no_grad():
+            torch.testing.assert_close(sample, net.last(net.first(x) * first) * last)
+
+
 @pytest.mark.parametrize(
     ("network", "points", "count", "code", "words"),
     [
@@ -111,6 +152,7 @@ def test_many_samples_approach_the_full_enumeration_of_a_toy_network():
         (unet(dropout=0.0), None, 5, "MS-U146", "all 0"),
         (unet(), {"tail": 0.1}, 5, "MS-U146", "no dropout at 'tail'"),
         (unet(), None, 1, "MS-U147", "1 sample"),
+        (unet(), None, 256, "MS-U147", "256 samples"),
         (unet(), {"dropout_head": 1.0}, 5, "MS-U147", "'dropout_head' is 1"),
     ],
 )
