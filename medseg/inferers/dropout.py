@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import UsageError
-from medseg.inferers.moments import MOST_SAMPLES
 from medseg.inferers.outputs import full_resolution
 from medseg.inferers.replay import LinearHead, Recording
 from medseg.inferers.sampler import Sampler
@@ -43,14 +42,14 @@ class McDropout(Sampler):
 
     Args:
         network: in eval mode.
-        count: samples T, 2 to 255.
+        count: samples T, at least 2.
         seed: of the masks.
         points: module name or prefix of names -> probability in [0, 1), None for the module's own; None: every dropout
             module with its own probability.
 
     Raises:
         UsageError: MS-U146 the network has no dropout (try tta or ensemble), or none at a named point; MS-U147 a
-            number of samples out of range or a probability outside [0, 1).
+            number of samples below 2 or a probability outside [0, 1).
     """
 
     def __init__(
@@ -59,9 +58,6 @@ class McDropout(Sampler):
         if count < 2:
             what = f"{count} sample{'s' * (count != 1)} of Monte Carlo dropout"
             raise UsageError("MS-U147", what, mend="ask for 2 or more, such as --uncertainty mc:20")
-        if count > MOST_SAMPLES:
-            mend = f"ask for at most {MOST_SAMPLES}, such as --uncertainty mc:20"
-            raise UsageError("MS-U147", f"{count} samples of Monte Carlo dropout", mend=mend)
         self.networks = (network,)
         self.count = count
         self.seed = seed

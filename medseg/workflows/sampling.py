@@ -15,6 +15,7 @@ from medseg.errors import BundleError, UsageError
 from medseg.inferers.dropout import McDropout
 from medseg.inferers.ensemble import Ensemble
 from medseg.inferers.mirrored import Mirror, Mirrored
+from medseg.inferers.moments import MOST_SAMPLES
 from medseg.inferers.sliding import SlidingWindowInferer
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def check_method(method: Method, bundle: Bundle) -> None:
     """Refuse what a bundle cannot do, before any scan is read.
 
     Raises:
-        UsageError: MS-U146 no dropout, MS-U147 too few samples, MS-U149 no mirrors, MS-U308 no further members.
+        UsageError: MS-U146 no dropout, MS-U147 too few or too many samples, MS-U149 no mirrors, MS-U308 no further members.
         BundleError: MS-O323 its inferer cannot be sampled; and what loading the members raises.
     """
     walker(bundle)
@@ -87,6 +88,9 @@ def sampler(method: Method, bundle: Bundle, affine: np.ndarray) -> Sampler:
     declared = bundle.uncertainty
     if method.name == "mc":
         count = declared.samples if method.samples is None else method.samples
+        if count > MOST_SAMPLES:
+            mend = f"ask for at most {MOST_SAMPLES}, such as --uncertainty mc:20"
+            raise UsageError("MS-U147", f"{count} samples of Monte Carlo dropout", mend=mend)
         return McDropout(bundle.network, count, seed=method.seed, points=declared.points)
     networks = bundle.members() if method.name.startswith("ensemble") else (bundle.network,)
     if method.name.startswith("ensemble") and len(networks) < 2:

@@ -155,6 +155,7 @@ def test_no_views_leaves_them_out(scan, tmp_path):
     [
         ({"uncertainty": "dropout"}, "MS-U307"),
         ({"uncertainty": "mc:1"}, "MS-U147"),
+        ({"uncertainty": "mc:256"}, "MS-U147"),
         ({"uncertainty": "tta"}, "MS-U149"),
         ({"uncertainty": "ensemble"}, "MS-U308"),
         ({"samples": True}, "MS-U302"),
