@@ -16,9 +16,10 @@ from medseg.bundle.config import read_config
 from medseg.bundle.described import read_channels, read_labels
 from medseg.bundle.domain import Domain
 from medseg.bundle.gate import GatedParser
-from medseg.bundle.load import build
+from medseg.bundle.load import build, load_bundle
 from medseg.bundle.metadata import fake_shape, metadata_problems
 from medseg.bundle.shipped import config_path, find_bundle
+from medseg.bundle.uncertainty import read_declared
 from medseg.bundle.versions import check_versions
 from medseg.bundle.weights import find_weights, load_into, read_weights
 from medseg.errors import MedsegError
@@ -75,6 +76,8 @@ def check_bundle(path_or_name: str | Path) -> list[Problem]:
         found.append(Problem(code, message, file, warning))
     found += _card(root)
     found += _network(root, metadata)
+    if all(problem.warning for problem in found):
+        found += _uncertainty(root)
     return sorted(found, key=lambda problem: problem.warning)
 
 
@@ -134,7 +137,8 @@ def _weights(root: Path, network: torch.nn.Module) -> list[Problem]:
     if len(paths) < 2:
         message = f"only {best.name}: MONAI reads model.pt, safetensors is the safe form; ship both"
         found.append(Problem("MS-B308", message, "models", warning=True))
-    size = sum(path.stat().st_size for path in paths) / 1e6
+    every = [path for path in (root / "models").iterdir() if path.suffix in (".safetensors", ".pt")]
+    size = sum(path.stat().st_size for path in every) / 1e6
     if size > MAX_WEIGHTS_MB:
         found.append(Problem("MS-B309", f"weights are {size:.1f} MB, {MAX_WEIGHTS_MB} MB at most", "models", True))
     states = []
@@ -151,6 +155,14 @@ def _weights(root: Path, network: torch.nn.Module) -> list[Problem]:
         if any(not torch.equal(one[key], two[key]) for key in one):
             found.append(Problem("MS-B310", "model.pt and model.safetensors hold different weights", "models"))
     return found
+
+
+def _uncertainty(root: Path) -> list[Problem]:
+    """What is declared of uncertainty is understood, and every member of the ensemble loads."""
+    declared = read_config(root, "inference").get("uncertainty")
+    if find_weights(root) is None:
+        return _raised(lambda: read_declared(declared, root), "configs/inference.json")
+    return _raised(lambda: load_bundle(root).members(), "configs/inference.json")
 
 
 def _forward(network: torch.nn.Module, metadata: dict[str, Any]) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -174,3 +176,14 @@ def test_smallest_shape(given, expected):
 def test_shapes_that_are_no_arithmetic(bad):
     with pytest.raises((ValueError, SyntaxError)):
         fake_shape([bad])
+
+
+def test_members_of_the_ensemble_are_loaded(ours, edit):
+    edit(ours, "inference", lambda c: c.update(uncertainty={"ensemble": {"weights": ["models/member_1.safetensors"]}}))
+    assert codes(ours) == ["MS-B116"]
+    shutil.copy(ours / "models" / "model.safetensors", ours / "models" / "member_1.safetensors")
+    assert codes(ours) == []
+    save_file({"w": torch.zeros(2)}, ours / "models" / "member_1.safetensors")
+    assert codes(ours) == ["MS-B113"]
+    edit(ours, "inference", lambda c: c.update(uncertainty={"mirrors": "LR"}))
+    assert codes(ours) == ["MS-B115"]
