@@ -9,6 +9,7 @@ Example:
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from medseg.workflows.resume import open_folder
 from medseg.workflows.sampling import check_method, parse_method
 from medseg.workflows.settings import Settings
 from medseg.workflows.stage import stage
+from medseg.workflows.view import open_result, what_to_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -72,6 +74,20 @@ class Result:
             open_folder(place, {}, resume=False, overwrite=overwrite)
             self.record = stage(self._case, work)
             CaseFiles(place.parent, place.name).publish(work)
+        return place
+
+    def view(self, folder: str | PathLike[str] | None = None) -> Path:
+        """Open the case in 3D Slicer, or in the browser where there is no Slicer; returns the folder of its files.
+
+        Args:
+            folder: where they are saved; None: a new temporary folder, which stays.
+
+        Raises:
+            OutputError: see `save`.
+            UsageError: MS-U345 neither program can be started.
+        """
+        place = self.save(Path(tempfile.mkdtemp(prefix="medseg-"), self.name) if folder is None else folder)
+        open_result(what_to_view(place))
         return place
 
     def table(self) -> list[dict[str, object]]:

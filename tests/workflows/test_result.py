@@ -74,3 +74,16 @@ def test_windows_are_told(scan, toy):
     calls = []
     medseg.predict(scan, toy, progress=lambda done, total: calls.append((done, total)))
     assert calls[-1][0] == calls[-1][1] == 8
+
+
+def test_view_opens_what_it_saves(scan, toy, tmp_path, monkeypatch):
+    from medseg.workflows import result as module
+
+    opened = []
+    monkeypatch.setattr(module, "open_result", opened.append)
+    folder = medseg.predict(scan, toy).view(tmp_path / "shown")
+    assert opened[0].path.parent == folder
+    assert opened[0].path.is_file()
+    again = medseg.predict(scan, toy, name="b").view()
+    assert again.name == "b"
+    assert opened[1].path.parent == again.resolve()
