@@ -13,7 +13,7 @@ from medseg.errors import UsageError
 from medseg.inferers.sampler import Sampler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor, nn
 
@@ -24,11 +24,24 @@ class Mirror:
 
     Args:
         axes: spatial axes, 0 to 2, that are turned around.
-        channels: the output channel that takes the place of each, or () where none is swapped.
+        channels: the output channel that takes the place of each, for a network that has so many at least, or a
+            function that gives them for their number; () where none is swapped.
     """
 
     axes: tuple[int, ...]
-    channels: tuple[int, ...] = ()
+    channels: tuple[int, ...] | Callable[[int], tuple[int, ...]] = ()
+
+    def order(self, count: int) -> list[int]:
+        """The channels of `count` that take the places of all.
+
+        Raises:
+            UsageError: MS-U142 there are fewer than are swapped.
+        """
+        known = self.channels(count) if callable(self.channels) else self.channels
+        if len(known) > count:
+            what = f"the network returns {count} channels, and left and right are swapped among {len(known)}"
+            raise UsageError("MS-U142", what, mend="give one label value for each output channel of the network")
+        return [*known, *range(len(known), count)]
 
 
 class Mirrored(Sampler):
@@ -68,4 +81,4 @@ class Mirrored(Sampler):
         turned = windows.flip(axes) if axes else windows
         for output in self.inner.samples(turned, range(source, source + 1)):
             back = output.flip(axes) if axes else output
-            yield back[:, list(mirror.channels)] if mirror.channels else back
+            yield back[:, mirror.order(back.shape[1])] if mirror.channels else back

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from monai.inferers.inferer import SimpleInferer
+from monai.inferers.inferer import SimpleInferer, SliceInferer
 from monai.inferers.inferer import SlidingWindowInferer as MonaiSlidingWindowInferer
 
 from medseg.bundle.uncertainty import AXES, METHODS, Calibration
 from medseg.errors import BundleError, UsageError
+from medseg.geometry import Grid, reorientation
 from medseg.inferers.dropout import McDropout
 from medseg.inferers.ensemble import Ensemble
 from medseg.inferers.mirrored import Mirror, Mirrored
@@ -19,7 +21,7 @@ from medseg.inferers.moments import MOST_SAMPLES
 from medseg.inferers.sliding import SlidingWindowInferer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from medseg.bundle.load import Bundle
     from medseg.inferers.sampler import Sampler
@@ -112,10 +114,14 @@ def walker(bundle: Bundle) -> SlidingWindowInferer:
         BundleError: MS-O323 it is neither medseg's nor MONAI's sliding window, nor MONAI's simple inferer.
     """
     inferer: Any = bundle.inferer
+    regions = [label.value for label in bundle.labels] if _sigmoid(bundle) else None
     if isinstance(inferer, SlidingWindowInferer):
+        if regions is None or inferer.regions is not None or inferer.output == "labels":
+            return inferer
+        inferer = copy.copy(inferer)  # its logits become probabilities behind it, in the postprocessing
+        inferer.regions = tuple(regions)
         return inferer
-    regions = range(1, len(bundle.labels) + 1) if _sigmoid(bundle) else None
-    if isinstance(inferer, MonaiSlidingWindowInferer):
+    if isinstance(inferer, MonaiSlidingWindowInferer) and not isinstance(inferer, SliceInferer):
         mode = str(getattr(inferer.mode, "value", inferer.mode))
         return SlidingWindowInferer(inferer.roi_size, inferer.overlap, mode=mode, regions=regions)  # type: ignore[arg-type]
     if isinstance(inferer, SimpleInferer):
@@ -135,22 +141,45 @@ def calibration(method: Method, bundle: Bundle) -> Calibration:
 
 def _mirror(axes: Sequence[int], bundle: Bundle, affine: np.ndarray) -> Mirror:
     """Patient axes as array axes of the network's grid; left and right labels change places across the midline."""
-    runs_along = [int(np.argmax(np.abs(column / np.linalg.norm(column)))) for column in affine[:3, :3].T]
-    turned = tuple(runs_along.index(axis) for axis in axes)
+    along = reorientation(Grid((1, 1, 1), affine)).order
+    turned = tuple(along[axis] for axis in axes)
     return Mirror(turned, _swapped(bundle) if LEFT_RIGHT in axes else ())
 
 
-def _swapped(bundle: Bundle) -> tuple[int, ...]:
+def channel_values(bundle: Bundle, count: int) -> tuple[int, ...]:
+    """The value in the label map of each of the network's output channels; 0 is background.
+
+    A class is its own value, as argmax gives it. Where values reach beyond the classes, postprocessing maps them: the
+    classes then are the labels in ascending order, if there are as many; else nobody knows, and () is returned.
+    """
+    regions = walker(bundle).regions
+    if regions is not None:
+        return tuple(regions)
+    values = tuple(bundle.labels.by_value)
+    if max(values, default=0) < count:
+        return tuple(range(count))
+    return (0, *values) if len(values) == count - 1 else ()
+
+
+def _swapped(bundle: Bundle) -> tuple[int, ...] | Callable[[int], tuple[int, ...]]:
     """The output channel that takes the place of each in a left-right mirror image; () where none moves."""
     table = bundle.labels
     if not any(label.mirror for label in table):
         return ()
-    regions = walker(bundle).regions
-    values = list(regions) if regions is not None else list(range(max(table.by_value) + 1))
     partner = {label.value: table.by_name[label.mirror].value for label in table if label.mirror}
-    return tuple(values.index(partner.get(value, value)) for value in values)
+
+    def order(count: int) -> tuple[int, ...]:
+        values = channel_values(bundle, count)
+        if not values:
+            what = f"the network returns {count} channels, and the label table does not say which are left and right"
+            raise UsageError("MS-U142", what, mend="give one label value for each output channel of the network")
+        place = {value: channel for channel, value in enumerate(values)}
+        return tuple(place.get(partner.get(value, value), channel) for channel, value in enumerate(values))
+
+    gaps = walker(bundle).regions is None and max(table.by_value) != len(table)
+    return order if gaps else order(len(table) + (walker(bundle).regions is None))
 
 
 def _sigmoid(bundle: Bundle) -> bool:
-    """Whether a MONAI bundle's postprocessing turns logits into sigmoid channels (nested regions)."""
+    """Whether the postprocessing turns logits into sigmoid channels (nested regions)."""
     return any(any(getattr(step, "sigmoid", None) or ()) for step in bundle.postprocessing.transforms)

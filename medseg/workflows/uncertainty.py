@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,10 +12,10 @@ from medseg.geometry import Grid
 from medseg.inferers.uncertain import UncertainInferer
 from medseg.resample import resample_image, resample_labels
 from medseg.workflows.doubt import doubts
-from medseg.workflows.sampling import calibration, sampler, walker
+from medseg.workflows.sampling import calibration, channel_values, sampler, walker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from monai.data.meta_tensor import MetaTensor
 
@@ -38,7 +38,7 @@ class Uncertain:
         maps: 'entropy' and 'mutual_information' -> (I, J, K) float32 in [0, 1].
         doubt: by structure.
         temperature: that the logits were divided by.
-        kept: (T, I, J, K) uint8 labels of each sample, where asked for.
+        kept: (T, I, J, K) uint8 or uint16 labels of each sample, where asked for.
     """
 
     method: Method
@@ -102,17 +102,36 @@ def restore(found: Uncertainty, image: MetaTensor, segmentation: Volume, bundle:
         return np.clip(moved, 0.0, 1.0)
 
     maps = {"entropy": back(found.entropy), "mutual_information": back(found.mutual_information)}
-    structures = _structures(bundle.labels, len(found.votes), walker(bundle).regions)
-    votes = {name: found.votes[index].cpu().numpy() for name, index in structures.items()}
-    sizes = {name: (found.voxels[:, index].double() * source.voxel_ml).tolist() for name, index in structures.items()}
+    values = channel_values(bundle, len(found.mean))
+    regions = walker(bundle).regions
+    structures = _structures(bundle.labels, values[1:] if regions is None else values, nested=regions is not None)
+    votes = {name: _together(found.votes, of).cpu().numpy() for name, of in structures.items()}
+    sizes = {name: (found.voxels[:, of].sum(1).double() * source.voxel_ml).tolist() for name, of in structures.items()}
     told = doubts(segmentation, maps["entropy"], votes, sizes, bundle.labels, calibration(method, bundle))
     kept = None
     if found.kept is not None:
         kept = np.stack([resample_labels(one.cpu().numpy(), source, target, threads=threads) for one in found.kept])
+        if regions is None and values != tuple(range(len(values))):  # classes that postprocessing maps to values
+            kept = np.asarray(values, np.uint8 if max(values) <= 255 else np.uint16)[kept]
     return Uncertain(method, found.samples, maps, told, calibration(method, bundle).temperature, kept)
 
 
-def _structures(table: LabelTable, count: int, regions: Any) -> dict[str, int]:
-    """Structure -> its place among the votes: class value - 1, or the channel that paints its value."""
-    values = list(regions) if regions is not None else list(range(1, count + 1))
-    return {label.name: values.index(label.value) for label in table if label.value in values}
+def _together(votes: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
+    """Votes for any of some classes; no copy for one."""
+    return votes[places[0]] if len(places) == 1 else votes[list(places)].sum(0, dtype=torch.uint8)
+
+
+def _structures(table: LabelTable, values: Sequence[int], *, nested: bool) -> dict[str, list[int]]:
+    """Structure -> its places among the votes.
+
+    Args:
+        table: the structures.
+        values: the value of each place.
+        nested: each place is a whole region; else classes of which a region is made, and no two share a voxel.
+    """
+    found = {}
+    for label in table:
+        parts = (label.value,) if nested else label.region or (label.value,)
+        if places := [values.index(value) for value in parts if value in values]:
+            found[label.name] = places
+    return found

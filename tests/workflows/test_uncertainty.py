@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,19 +10,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from monai.inferers.inferer import SliceInferer
 from monai.transforms.compose import Compose
+from monai.transforms.post.dictionary import Activationsd, AsDiscreted
+from monai.transforms.utility.dictionary import Lambdad
 from torch import nn
 
 import medseg
 from medseg.bundle.load import Bundle, load_bundle
 from medseg.bundle.uncertainty import Calibration, Declared, Flags
-from medseg.errors import OutputError, UsageError
+from medseg.errors import BundleError, OutputError, UsageError
 from medseg.inferers import SlidingWindowInferer
 from medseg.labels import LabelTable
 from medseg.readers.nifti import read_nifti
 from medseg.transforms.preprocess import RestoreGridd, ToNetworkGridd
 from medseg.workflows.predict import predict
-from medseg.workflows.sampling import parse_method, sampler
+from medseg.workflows.sampling import check_method, parse_method, sampler, walker
+from medseg.workflows.segment import segment
 from medseg.writers.nifti import write_nifti
 
 if TYPE_CHECKING:
@@ -123,6 +128,129 @@ def test_a_mirror_image_swaps_left_and_right_back(scan, tmp_path):
     affine = np.array([[0.0, 0, 2, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
     assert sampler(parse_method("tta"), made, affine).mirrors[1].axes == (2,)
     assert sampler(parse_method("tta"), made, affine).mirrors[1].channels == (0, 2, 1)
+
+
+@pytest.mark.parametrize("turn_deg", [0, 44, 46, 50, 135])
+def test_an_oblique_scan_is_mirrored_along_the_axis_nearest_to_left_right(tmp_path, turn_deg):
+    """Short-axis cardiac images lie turned about two axes: two array axes may be nearest to one patient axis."""
+    c, s = np.cos(np.radians(turn_deg)), np.sin(np.radians(turn_deg))
+    about_z = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
+    turned = np.eye(4)
+    turned[:3, :3] = about_z @ np.array([[1.0, 0, 0], [0, 0.6, -0.8], [0, 0.8, 0.6]])
+    (axis,) = sampler(parse_method("tta"), bundle(tmp_path), turned).mirrors[1].axes
+    cosines = np.abs(turned[0, :3])
+    assert cosines[axis] > 0.5
+    made = bundle(tmp_path, uncertainty=Declared(mirrors=((0,), (1,), (2,))))
+    assert sorted(m.axes[0] for m in sampler(parse_method("tta"), made, turned).mirrors[1:]) == [0, 1, 2]
+
+
+GAPS = LabelTable.from_json(
+    [{"value": 5, "name": "Left", "mirror": "Right"}, {"value": 700, "name": "Right", "mirror": "Left"}]
+)
+
+
+def test_labels_with_gaps_that_postprocessing_makes(scan, tmp_path):
+    """The same network, whose classes 1 and 2 become 5 and 700: every number stays, and mirrors swap them."""
+    plain = bundle(tmp_path)
+    values = Lambdad("pred", lambda x: torch.where(x == 2, 700, torch.where(x == 1, 5, 0)).to(torch.int32))
+    gaps = replace(plain, labels=GAPS, postprocessing=Compose([*plain.postprocessing.transforms, values]))
+    for method in ("mc:4", "tta"):
+        for made, out in ((plain, "plain"), (gaps, "gaps")):
+            predict(scan, made, tmp_path / method / out, uncertainty=method, samples=True)
+        a, b = (
+            json.loads((tmp_path / method / out / "scan" / "measurements.json").read_text("utf-8"))["structures"]
+            for out in ("plain", "gaps")
+        )
+        drop = {"value"}
+        assert [{k: v for k, v in row.items() if k not in drop} for row in a] == [
+            {k: v for k, v in row.items() if k not in drop} for row in b
+        ]
+        assert b[1]["value"] == 700
+        assert 0 < b[1]["agreement"] <= 1
+    found = medseg.predict(scan, gaps, uncertainty="tta")
+    assert found.uncertainty["mutual_information"].array.max() < 1e-5
+
+
+def test_gaps_of_the_network_itself_and_more_classes_than_labels(scan, tmp_path):
+    """Argmax gives values 1 and 3 of five classes: class 3 is label 3."""
+
+    class Spread(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Sided().eval()
+
+        def forward(self, x):
+            y = self.inner(x)
+            never = torch.full_like(y[:, :1], -20.0)
+            return torch.cat([y[:, :2], never, y[:, 2:], never], 1)
+
+    table = LabelTable.from_json(
+        [{"value": 1, "name": "Left", "mirror": "Right"}, {"value": 3, "name": "Right", "mirror": "Left"}]
+    )
+    one, five = bundle(tmp_path), bundle(tmp_path, network=Spread().eval(), labels=table)
+    for method in ("mc:4", "tta", "ensemble+tta"):
+        if method.startswith("ensemble"):
+            five = replace(five, members=lambda: (five.network, Spread().eval()))
+            one = replace(one, members=lambda: (one.network, Sided().eval()))
+        a, b = (medseg.predict(scan, made, uncertainty=method).measurements for made in (one, five))
+        for x, y in zip(a, b, strict=True):
+            assert y.doubt.agreement == pytest.approx(x.doubt.agreement, abs=1e-6)
+            assert y.doubt.volume_sd_ml == pytest.approx(x.doubt.volume_sd_ml, abs=1e-6)
+
+
+def test_a_region_of_classes_counts_the_votes_of_all_of_them(scan, tmp_path):
+    table = LabelTable.from_json(
+        [{"value": 1, "name": "Both", "region": [1, 2]}, {"value": 2, "name": "Right"}],
+    )
+    made = bundle(tmp_path, labels=table)
+    image = read_nifti(scan)
+    fine = bundle(tmp_path, labels=table, preprocessing=Compose([ToNetworkGridd("image", axcodes="RAS")]))
+    for made in (fine, replace(fine, inferer=SlidingWindowInferer((16, 16, 8), 0.25, output="labels"))):
+        told = segment(image, made, method=parse_method("mc:5", keep=True)).uncertainty
+        for name, masks in (("Both", told.kept > 0), ("Right", told.kept == 2)):
+            doubt = told.doubt[name]
+            sizes = masks.sum(axis=(1, 2, 3))
+            assert doubt.volume_sd_ml == pytest.approx(np.std(sizes * image.grid.voxel_ml, ddof=1), rel=1e-6)
+            pairs = list(itertools.combinations(range(5), 2))
+            shared = sum(2 * (masks[a] & masks[b]).sum() for a, b in pairs)
+            assert doubt.agreement == pytest.approx(shared / sum(sizes[a] + sizes[b] for a, b in pairs), rel=1e-6)
+
+
+def test_sigmoid_channels_behind_medsegs_own_inferer_are_regions(scan, tmp_path):
+    """Logits from the inferer, sigmoid and threshold in the postprocessing: each channel has its own probability."""
+
+    class One(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Sided().eval()
+
+        def forward(self, x):
+            y = self.inner(x)
+            return y[:, 1:2] - y[:, :1]
+
+    after = [Activationsd("pred", sigmoid=True), AsDiscreted("pred", threshold=0.5), RestoreGridd("pred", ref="image")]
+    made = bundle(
+        tmp_path,
+        network=One().eval(),
+        labels=LabelTable.from_json([{"value": 1, "name": "Left"}]),
+        inferer=SlidingWindowInferer((-1, -1, -1), precision="fp32"),
+        postprocessing=Compose(after),
+        uncertainty=Declared(samples=5),
+    )
+    assert walker(made).regions == (1,)
+    assert made.inferer.regions is None
+    found = medseg.predict(scan, made, uncertainty="mc")
+    entropy = found.uncertainty["entropy"].array
+    assert 0.05 < entropy.max() <= 1
+    assert 0 < found.measurements[0].doubt.agreement <= 1
+    assert medseg.predict(scan, made).segmentation.array.any()
+
+
+def test_slice_inferers_are_refused(tmp_path):
+    made = bundle(tmp_path, inferer=SliceInferer(roi_size=(16, 16), spatial_dim=2))
+    with pytest.raises(BundleError) as caught:
+        check_method(parse_method("mc"), made)
+    assert caught.value.code == "MS-O323"
 
 
 def test_seeds_repeat_and_differ(scan, tmp_path):
