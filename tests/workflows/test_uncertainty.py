@@ -21,6 +21,7 @@ from medseg.bundle.load import Bundle, load_bundle
 from medseg.bundle.uncertainty import Calibration, Declared, Flags
 from medseg.errors import BundleError, OutputError, UsageError
 from medseg.inferers import SlidingWindowInferer
+from medseg.inferers.mirrored import Mirror, Mirrored
 from medseg.labels import LabelTable
 from medseg.readers.nifti import read_nifti
 from medseg.transforms.preprocess import RestoreGridd, ToNetworkGridd
@@ -120,14 +121,20 @@ def test_every_method_writes_maps_on_the_scans_own_grid(scan, tmp_path, method, 
     assert right["predicted_dice"] == ""
 
 
+def mirrored(made: Bundle, affine: np.ndarray) -> tuple[Mirror, ...]:
+    found = sampler(parse_method("tta"), made, affine)
+    assert isinstance(found, Mirrored)
+    return found.mirrors
+
+
 def test_a_mirror_image_swaps_left_and_right_back(scan, tmp_path):
     """The network is its own mirror image, so both samples of tta agree, whatever axis runs from left to right."""
     made = bundle(tmp_path)
     found = medseg.predict(scan, made, uncertainty="tta")
     assert found.uncertainty["mutual_information"].array.max() < 1e-5
     affine = np.array([[0.0, 0, 2, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
-    assert sampler(parse_method("tta"), made, affine).mirrors[1].axes == (2,)
-    assert sampler(parse_method("tta"), made, affine).mirrors[1].channels == (0, 2, 1)
+    assert mirrored(made, affine)[1].axes == (2,)
+    assert mirrored(made, affine)[1].channels == (0, 2, 1)
 
 
 @pytest.mark.parametrize("turn_deg", [0, 44, 46, 50, 135])
@@ -137,11 +144,11 @@ def test_an_oblique_scan_is_mirrored_along_the_axis_nearest_to_left_right(tmp_pa
     about_z = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
     turned = np.eye(4)
     turned[:3, :3] = about_z @ np.array([[1.0, 0, 0], [0, 0.6, -0.8], [0, 0.8, 0.6]])
-    (axis,) = sampler(parse_method("tta"), bundle(tmp_path), turned).mirrors[1].axes
+    (axis,) = mirrored(bundle(tmp_path), turned)[1].axes
     cosines = np.abs(turned[0, :3])
     assert cosines[axis] > 0.5
     made = bundle(tmp_path, uncertainty=Declared(mirrors=((0,), (1,), (2,))))
-    assert sorted(m.axes[0] for m in sampler(parse_method("tta"), made, turned).mirrors[1:]) == [0, 1, 2]
+    assert sorted(m.axes[0] for m in mirrored(made, turned)[1:]) == [0, 1, 2]
 
 
 GAPS = LabelTable.from_json(
@@ -187,13 +194,14 @@ def test_gaps_of_the_network_itself_and_more_classes_than_labels(scan, tmp_path)
     table = LabelTable.from_json(
         [{"value": 1, "name": "Left", "mirror": "Right"}, {"value": 3, "name": "Right", "mirror": "Left"}]
     )
-    one, five = bundle(tmp_path), bundle(tmp_path, network=Spread().eval(), labels=table)
+    nets = Spread().eval(), Spread().eval()
+    one = bundle(tmp_path, members=lambda: (nets[0].inner, nets[1].inner))
+    five = bundle(tmp_path, network=nets[0], members=lambda: nets, labels=table)
     for method in ("mc:4", "tta", "ensemble+tta"):
-        if method.startswith("ensemble"):
-            five = replace(five, members=lambda: (five.network, Spread().eval()))
-            one = replace(one, members=lambda: (one.network, Sided().eval()))
         a, b = (medseg.predict(scan, made, uncertainty=method).measurements for made in (one, five))
         for x, y in zip(a, b, strict=True):
+            assert x.doubt is not None
+            assert y.doubt is not None
             assert y.doubt.agreement == pytest.approx(x.doubt.agreement, abs=1e-6)
             assert y.doubt.volume_sd_ml == pytest.approx(x.doubt.volume_sd_ml, abs=1e-6)
 
@@ -207,6 +215,8 @@ def test_a_region_of_classes_counts_the_votes_of_all_of_them(scan, tmp_path):
     fine = bundle(tmp_path, labels=table, preprocessing=Compose([ToNetworkGridd("image", axcodes="RAS")]))
     for made in (fine, replace(fine, inferer=SlidingWindowInferer((16, 16, 8), 0.25, output="labels"))):
         told = segment(image, made, method=parse_method("mc:5", keep=True)).uncertainty
+        assert told is not None
+        assert told.kept is not None
         for name, masks in (("Both", told.kept > 0), ("Right", told.kept == 2)):
             doubt = told.doubt[name]
             sizes = masks.sum(axis=(1, 2, 3))
@@ -242,7 +252,8 @@ def test_sigmoid_channels_behind_medsegs_own_inferer_are_regions(scan, tmp_path)
     found = medseg.predict(scan, made, uncertainty="mc")
     entropy = found.uncertainty["entropy"].array
     assert 0.05 < entropy.max() <= 1
-    assert 0 < found.measurements[0].doubt.agreement <= 1
+    (row,) = found.table()
+    assert 0 < float(str(row["agreement"])) <= 1
     assert medseg.predict(scan, made).segmentation.array.any()
 
 
