@@ -7,7 +7,7 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from medseg.reports.index import IndexEntry
-from medseg.workflows.layout import CaseFiles
+from medseg.workflows.layout import INDEX, CaseFiles
 from medseg.workflows.measure import Measurement
 from medseg.workflows.stage import WARNINGS
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from medseg.workflows.outcome import CaseReport
     from medseg.workflows.summary import Earlier
+
+
+#: Stands in every page that medseg made.
+OWN = '<p class="kicker">medseg predict</p>'
 
 
 def index_entries(out: Path, reports: Sequence[CaseReport], earlier: Earlier) -> list[IndexEntry]:
@@ -33,7 +37,7 @@ def index_entries(out: Path, reports: Sequence[CaseReport], earlier: Earlier) ->
             reason = f"{report.failure.code} {report.failure.what} -> {report.failure.mend}"
             entries.append(IndexEntry(report.name, "", status="failed", reason=reason))
         else:
-            entries.append(_entry(out, report.name, report.measurements, report.mark, report.status))
+            entries.append(_entry(out, report.name, report.measurements, report.mark, report.status, report.folder))
     for name, rows in groupby(earlier.summary, key=lambda row: row["case"]):
         found = list(rows)
         measured = [Measurement.from_row(row) for row in found]
@@ -44,12 +48,21 @@ def index_entries(out: Path, reports: Sequence[CaseReport], earlier: Earlier) ->
     return entries
 
 
-def _entry(out: Path, name: str, measurements: Iterable[Measurement], mark: str, status: str) -> IndexEntry:
+def forget_index(out: Path) -> None:
+    """Remove the page of a run before, whose reports are gone; a page that medseg did not write stays."""
+    page = out / INDEX
+    if page.is_file() and OWN in page.read_text(encoding="utf-8", errors="replace"):
+        page.unlink()
+
+
+def _entry(
+    out: Path, name: str, measurements: Iterable[Measurement], mark: str, status: str, folder: Path | None = None
+) -> IndexEntry:
     told = [m.doubt for m in measurements if m.doubt is not None]
     entropy = [d.entropy_inside for d in told if not isnan(d.entropy_inside)]
     dice = [d.predicted_dice for d in told if not isnan(d.predicted_dice)]
     flags = "; ".join(f"{m.structure}: {', '.join(m.flags)}" for m in measurements if m.flags)
-    folders = (CaseFiles(out, name, flat).folder for flat in (False, True))
+    folders = [CaseFiles(out, name, flat).folder for flat in (False, True)] if folder is None else [folder]
     folder = next((folder for folder in folders if (folder / "preview.png").is_file()), None)
     place = "" if folder is None else folder.relative_to(out).as_posix()
     return IndexEntry(

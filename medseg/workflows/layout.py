@@ -7,6 +7,7 @@ a record that knows its hash, and one whose hash differs was changed by somebody
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,9 +88,26 @@ class CaseFiles:
         aside = [self.set_aside(file) for file in altered if file != SEGMENTATION or is_readable(self.segmentation)]
         for file in FILES:
             self.path(file).unlink(missing_ok=True)
+        self._clear_other_layout()
         for file in (RECORD, *made(work)):
             move(work / file, self.path(file))
         return aside
+
+    def _clear_other_layout(self) -> None:
+        """Remove what a run with --flat, or one without it, made of this case, where nobody changed it since."""
+        other = CaseFiles(self.out, self.name, not self.flat)
+        old = read_record(other.record)
+        if old is None or old.get("case") != self.name:
+            return
+        hashes = old.get("outputs", {})
+        for file in FILES:
+            path = other.path(file)
+            if file in hashes and path.is_file() and sha256(path) == hashes[file]:
+                path.unlink()
+        other.record.unlink()
+        for folder in (other.folder / "dicom", other.folder):
+            with suppress(OSError):  # it holds something of somebody's, or is not there
+                folder.rmdir()
 
     def set_aside(self, file: str) -> Path:
         """Rename `file`, which somebody else made or changed, so that a new one can take its name."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from medseg.workflows.case_run import CaseResult, run_case
+from medseg.workflows.index import forget_index
 from medseg.workflows.inputs import read_ahead
 from medseg.workflows.layout import CaseFiles
 from medseg.workflows.measure import Measurement, measure
@@ -122,6 +123,8 @@ class Run:
 
     def _write(self, state: str) -> None:
         write_run(self.out, self.reports, self.fixed, self.settings, state, self.earlier)
+        if state != "running" and not self.settings.views:
+            forget_index(self.out)
 
 
 def foreseen(

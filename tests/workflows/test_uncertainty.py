@@ -282,6 +282,44 @@ def test_resuming_with_other_outputs_is_refused(scan, tmp_path):
     assert caught.value.code == "MS-O305"
 
 
+def files_in(out: Path) -> set[str]:
+    return {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+
+
+def test_what_is_done_again_without_maps_views_or_folders_leaves_nothing_stale(scan, tmp_path):
+    made, out = bundle(tmp_path), tmp_path / "out"
+    predict(scan, made, out, uncertainty="mc:2", samples=True, mrb=True)
+    assert files_in(out) >= {"index.html", "scan/samples.seq.nrrd", "scan/scene.mrb", "scan/uncertainty.ctbl"}
+    predict(scan, made, out, overwrite=True)
+    assert not [name for name in files_in(out) if "uncertainty" in name or "samples" in name or "mrb" in name]
+    predict(scan, made, out, overwrite=True, views=False)
+    assert "index.html" not in files_in(out)
+    (out / "index.html").write_text("my own", "utf-8")
+    predict(scan, made, out, overwrite=True, views=False)
+    assert (out / "index.html").read_text("utf-8") == "my own"
+    (out / "scan" / "notes.txt").write_text("look at slice 4", "utf-8")
+    predict(scan, made, out, overwrite=True, flat=True, uncertainty="mc:2")
+    found = files_in(out)
+    assert {name for name in found if name.startswith("scan/")} == {"scan/notes.txt"}
+    assert {"scan.nii.gz", "details/scan/report.html", "details/scan/uncertainty_entropy.nii.gz"} <= found
+    assert 'href="details/scan/report.html"' in (out / "index.html").read_text("utf-8")
+    predict(scan, made, out, overwrite=True)
+    found = files_in(out)
+    assert not [name for name in found if name.startswith("details") or name == "scan.nii.gz"]
+    assert {"scan/segmentation.nii.gz", "scan/notes.txt", "scan/report.html"} <= found
+
+
+def test_the_other_layout_keeps_what_somebody_changed(scan, tmp_path):
+    made, out = bundle(tmp_path), tmp_path / "out"
+    predict(scan, made, out)
+    edited = out / "scan" / "segmentation.nii.gz"
+    image = read_nifti(edited)
+    write_nifti(edited, np.zeros_like(image.array), image.affine)
+    predict(scan, made, out, overwrite=True, flat=True)
+    assert {name for name in files_in(out) if name.startswith("scan/")} == {"scan/segmentation.nii.gz"}
+    assert not read_nifti(edited).array.any()
+
+
 def test_no_views_leaves_them_out(scan, tmp_path):
     predict(scan, bundle(tmp_path), tmp_path / "out", uncertainty="mc:2", views=False)
     there = {p.name for p in (tmp_path / "out").rglob("*") if p.is_file()}
