@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 # The ring may always take so much; beyond it, this share of what storing all samples would.
 RING_BYTES = 2**28
 RING_SHARE = 8
+# Labels of a sample are counted as bytes.
+MOST_CLASSES = 256
 
 
 class UncertainInferer:
@@ -77,7 +79,7 @@ class UncertainInferer:
             sampler: its networks on the device that computes.
 
         Raises:
-            UsageError: MS-U141 more than one image, and as `SlidingWindowInferer`.
+            UsageError: MS-U141 more than one image; MS-U142 more than 256 classes; and as `SlidingWindowInferer`.
             MemoryLimitError: MS-M101 where it fits nowhere.
             InputError: MS-U143 where a network returns NaN.
         """
@@ -122,6 +124,7 @@ class UncertainInferer:
             moved = network_device(network, placement.network) != placement.network
             networks.append(replica(network, device=placement.network) if moved else network)
         chosen: list[Any] = []
+        said: list[Event] = []
         for network in networks:
             choice, event = choose_precision(
                 self.inferer.precision,
@@ -132,11 +135,12 @@ class UncertainInferer:
                 device=placement.network,
                 regions=self.inferer.regions,
             )
-            self.events += [event] if event and event not in self.events else []
+            said += [event] if event and event not in said else []
             if choice.network is network:  # one that stays as it is decides for all: windows have one dtype
-                chosen = networks
+                chosen, said = networks, [event] if event else []
                 break
             chosen.append(choice.network)
+        self.events += said
         return sampler.on(chosen), network_dtype(chosen[0])
 
 
@@ -214,6 +218,9 @@ class _Walk:
 
     def _begin(self, classes: int) -> Moments:
         settings = self.owner.inferer
+        if settings.regions is None and classes > MOST_CLASSES:
+            what = f"the network returns {classes} classes, and samples are counted for {MOST_CLASSES}"
+            raise UsageError("MS-U142", what, mend="predict without --uncertainty")
         check_classes(classes, settings.regions)
         return Moments(
             self.space,

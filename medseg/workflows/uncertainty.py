@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from monai.data.meta_tensor import MetaTensor
 
 from medseg.geometry import Grid
 from medseg.inferers.uncertain import UncertainInferer
@@ -16,8 +17,6 @@ from medseg.workflows.sampling import calibration, channel_values, sampler, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from monai.data.meta_tensor import MetaTensor
 
     from medseg.bundle.load import Bundle
     from medseg.inferers.memory import Event
@@ -51,7 +50,7 @@ class Uncertain:
 
 def sample(
     image: MetaTensor, bundle: Bundle, method: Method, *, progress: Callable[[int, int], None] | None = None
-) -> tuple[Uncertainty, torch.Tensor, tuple[Event, ...]]:
+) -> tuple[Uncertainty, MetaTensor, tuple[Event, ...]]:
     """Samples of a preprocessed image, and the prediction that the bundle's postprocessing takes.
 
     Args:
@@ -78,7 +77,8 @@ def sample(
     else:
         mean = found.mean.clamp(1e-7, 1 - 1e-7)
         prediction = (mean.log() if settings.regions is None else mean.logit())[None]
-    return found, prediction.to(image.device), tuple(inferer.events)
+    # With the image's meta data, as inferers return it: Invertd finds what to invert there.
+    return found, MetaTensor(prediction.to(image.device)).copy_meta_from(image), tuple(inferer.events)
 
 
 def restore(found: Uncertainty, image: MetaTensor, segmentation: Volume, bundle: Bundle, method: Method) -> Uncertain:

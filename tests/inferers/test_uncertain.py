@@ -159,6 +159,27 @@ def test_out_of_memory_goes_down_the_ladder():
     torch.testing.assert_close(found.entropy, plain(image(40, 24, 16), McDropout(net, 3)).entropy)
 
 
+def test_an_ensemble_says_how_all_of_it_was_computed(monkeypatch):
+    """One member that must stay in fp32 decides for all: nothing says that bf16 was used."""
+    from medseg.inferers import precision
+
+    monkeypatch.setattr(precision, "has_native_bf16", lambda device: True)
+    monkeypatch.setattr(precision, "MIN_WINDOWS", 1)
+    net, said = unet(1), iter([(unet(2), "near"), (None, "far")])
+    monkeypatch.setattr(precision, "bf16_or_reason", lambda *_: next(said))
+    inferer = UncertainInferer(SlidingWindowInferer((16, 16, 16), 0.5))
+    inferer(image(24, 16, 16), Ensemble([net, unet(3)]))
+    assert [event.code for event in inferer.events] == ["MS-M212"]
+
+
+def test_more_classes_than_bytes_count_are_refused():
+    net = torch.nn.Conv3d(1, 300, 1).eval()
+    with pytest.raises(UsageError, match="300 classes") as caught:
+        UncertainInferer(SlidingWindowInferer((8, 8, 8)))(image(8, 8, 8), Ensemble([net, net]))
+    assert caught.value.code == "MS-U142"
+    assert "without --uncertainty" in caught.value.mend
+
+
 def test_two_images_and_a_temperature_of_zero_are_refused():
     with pytest.raises(UsageError, match="2 images") as caught:
         UncertainInferer(SlidingWindowInferer(16))(torch.zeros(2, 1, 16, 16, 16), McDropout(unet(), 2))

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 import torch
 from monai.inferers.inferer import SliceInferer
+from monai.inferers.inferer import SlidingWindowInferer as MonaiSlidingWindowInferer
 from monai.transforms.compose import Compose
-from monai.transforms.post.dictionary import Activationsd, AsDiscreted
+from monai.transforms.croppad.dictionary import SpatialPadd
+from monai.transforms.post.dictionary import Activationsd, AsDiscreted, Invertd
+from monai.transforms.spatial.dictionary import Flipd, Spacingd
 from monai.transforms.utility.dictionary import Lambdad
 from torch import nn
 
@@ -255,6 +258,27 @@ def test_sigmoid_channels_behind_medsegs_own_inferer_are_regions(scan, tmp_path)
     (row,) = found.table()
     assert 0 < float(str(row["agreement"])) <= 1
     assert medseg.predict(scan, made).segmentation.array.any()
+
+
+@pytest.mark.parametrize("after", [[], [Activationsd("pred", softmax=True)]])
+def test_a_monai_bundle_that_inverts_its_own_preprocessing(scan, tmp_path, after):
+    """Spacing, turned axes and a crop, undone by Invertd: as its first step too, the maps lie where the labels do."""
+    before = Compose([Spacingd("image", (1.5, 1.5, 1.5)), Flipd("image", 1), SpatialPadd("image", (24, 24, 16))])
+    back = Invertd("pred", before, orig_keys="image", nearest_interp=False, to_tensor=True)
+    made = bundle(
+        tmp_path,
+        preprocessing=before,
+        inferer=MonaiSlidingWindowInferer((16, 16, 16), overlap=0.25),
+        postprocessing=Compose([*after, back, AsDiscreted("pred", argmax=True)]),
+    )
+    report = predict(scan, made, tmp_path / "out", uncertainty="tta")
+    assert report.exit_code == 0, report.failures
+    labels = read_nifti(tmp_path / "out" / "scan" / "segmentation.nii.gz").array
+    plain = medseg.predict(scan, made).segmentation.array
+    assert (labels != plain).mean() < 0.05
+    assert plain.any()
+    entropy = read_nifti(tmp_path / "out" / "scan" / "uncertainty_entropy.nii.gz").array
+    assert entropy[labels > 0].mean() != pytest.approx(entropy[labels == 0].mean(), rel=0.1)
 
 
 def test_slice_inferers_are_refused(tmp_path):
