@@ -60,7 +60,7 @@ class Settings:
         method = self.method
         return {
             "uncertainty": None if method is None else method.words,
-            "seed": None if method is None else method.seed,
+            "seed": None if method is None or method.name != "mc" else method.seed,  # nothing else draws
             "samples": method is not None and method.keep,
             "views": self.views,
             "mrb": self.mrb,

@@ -28,9 +28,11 @@ from medseg.inferers.mirrored import Mirror, Mirrored
 from medseg.labels import LabelTable
 from medseg.readers.nifti import read_nifti
 from medseg.transforms.preprocess import RestoreGridd, ToNetworkGridd
+from medseg.workflows import layout
 from medseg.workflows.predict import predict
 from medseg.workflows.sampling import check_method, parse_method, sampler, walker
 from medseg.workflows.segment import segment
+from medseg.writers.atomic import move
 from medseg.writers.nifti import write_nifti
 
 if TYPE_CHECKING:
@@ -304,6 +306,37 @@ def test_resuming_with_other_outputs_is_refused(scan, tmp_path):
     with pytest.raises(OutputError, match=r"other outputs \(uncertainty=mc:2") as caught:
         predict(scan, made, tmp_path / "out", uncertainty="mc:3", resume=True)
     assert caught.value.code == "MS-O305"
+
+
+def test_a_seed_that_nothing_draws_from_does_not_keep_from_resuming(scan, tmp_path):
+    made = bundle(tmp_path)
+    predict(scan, made, tmp_path / "out", uncertainty="tta", seed=1)
+    assert predict(scan, made, tmp_path / "out", uncertainty="tta", resume=True).cases[0].status == "finished before"
+
+
+@pytest.mark.parametrize("fails", [0, 1, 5, 9])
+def test_a_run_that_dies_while_it_publishes_is_done_again(scan, tmp_path, monkeypatch, fails):
+    """Killed between two renames over an older result: the resumed run ends with exactly the files of an undisturbed one."""
+    made, out = bundle(tmp_path), tmp_path / "out"
+    predict(scan, made, tmp_path / "other", uncertainty="mc:3")
+    predict(scan, made, out, uncertainty="mc:2", samples=True)
+    moved = []
+
+    def dies(source: Path, target: Path) -> None:
+        if len(moved) == fails:
+            raise KeyboardInterrupt
+        moved.append(target)
+        move(source, target)
+
+    monkeypatch.setattr(layout, "move", dies)
+    with pytest.raises(KeyboardInterrupt):
+        predict(scan, made, out, uncertainty="mc:3", overwrite=True)
+    monkeypatch.undo()
+    report = predict(scan, made, out, uncertainty="mc:3", resume=True)
+    assert report.cases[0].status == "done"
+    assert files_in(out) == files_in(tmp_path / "other")
+    for name in ("uncertainty_entropy.nii.gz", "segmentation.nii.gz", "measurements.csv"):
+        assert (out / "scan" / name).read_bytes() == (tmp_path / "other" / "scan" / name).read_bytes()
 
 
 def files_in(out: Path) -> set[str]:
