@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 KINDS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, ChannelDropout)
+ALPHA = (nn.AlphaDropout, nn.FeatureAlphaDropout)
+SELU_FLOOR = -1.7580993408473766  # - scale x alpha of SELU
 
 
 def dropout_points(network: nn.Module) -> dict[str, float]:
@@ -78,7 +80,10 @@ class McDropout(Sampler):
 
     def linear_head(self, windows: Tensor) -> LinearHead | None:
         """See `Sampler.linear_head`: the head where it alone has dropout."""
-        if len(self.points) != 1 or self._linear(next(iter(self.points))):
+        if len(self.points) != 1:
+            return None
+        (name,) = self.points
+        if self._linear(name) or isinstance(self.networks[0].get_submodule(name), ALPHA):
             return None
         with self._masked():
             self._memory = Recording(self.networks[0], self._modules(), windows)
@@ -139,9 +144,16 @@ class _Drawn:
                 sample, _, channels, call = key
                 self.kept[key] = channel_mask(self.seed, sample, place, channels, p, call)
             mask = self.kept[key].to(output.device, output.dtype)
-            return output * mask.reshape(*[-1 if i == axis else 1 for i in range(output.ndim)])
+            mask = mask.reshape(*[-1 if i == axis else 1 for i in range(output.ndim)])
+            return _alpha_masked(output, mask, p) if isinstance(module, ALPHA) else output * mask
 
         return masked
+
+
+def _alpha_masked(output: Tensor, mask: Tensor, p: float) -> Tensor:
+    """As alpha dropout does (Klambauer et al., NeurIPS 2017): dropped is the lowest value of SELU, moments stay."""
+    scale = ((1 - p) * (1 + p * SELU_FLOOR**2)) ** -0.5
+    return torch.where(mask > 0, output, SELU_FLOOR).mul_(scale).sub_(scale * p * SELU_FLOOR)
 
 
 def channel_axis(module: nn.Module, output: Tensor, *, linear: bool) -> int:

@@ -104,6 +104,26 @@ def test_many_samples_approach_the_full_enumeration_of_a_toy_network():
     assert ((found.mean(0) - exact).abs() <= 4 * error + 1e-7).all()
 
 
+@pytest.mark.parametrize("kind", [nn.AlphaDropout, nn.FeatureAlphaDropout])
+def test_alpha_dropout_keeps_mean_and_variance(kind):
+    """What torch's own gives whole channels of in training: two values of each channel, its affine map of x or of SELU's floor."""
+    net = nn.Sequential(kind(0.3), nn.Conv3d(4096, 4096, 1, groups=4096)).eval()
+    nn.init.ones_(net[1].weight)
+    nn.init.zeros_(net[1].bias)
+    x = torch.randn(1, 4096, 1, 1, 2)
+    torch.manual_seed(0)
+    own = torch.feature_alpha_dropout(x, 0.3, train=True)
+    low = own.flatten().mode().values
+    for sample in draws(McDropout(net, 3), x):
+        assert abs(float(sample.mean())) < 0.1
+        assert abs(float(sample.var()) - 1) < 0.1
+        dropped = torch.isclose(sample, low)[:, :, 0, 0]
+        assert torch.equal(dropped[..., 0], dropped[..., 1])
+        assert abs(float(dropped.float().mean()) - 0.3) < 0.05
+        both = ~dropped[..., 0] & ~torch.isclose(own, low)[:, :, 0, 0, 0]
+        torch.testing.assert_close(sample[both], own[both])
+
+
 class Tokens(nn.Module):
     """As transformers compute: (B, C, D, H, W) -> (B, N, C), or (B, D, H, W, C), and back."""
 
