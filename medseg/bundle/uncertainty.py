@@ -4,7 +4,7 @@
         "mc": {"samples": 20, "points": {"dropout_bottleneck": null}},
         "ensemble": {"weights": ["models/member_1.safetensors"], "network_def": {"_target_": "..."}},
         "mirrors": ["LR"],
-        "calibration": {"mc": {"temperature": 1.2, "dice": {"Liver": [0.05, 0.93]}}},
+        "calibration": {"mc": {"temperature": 1.2, "dice": {"Liver": [0.05, 0.93]}, "agreement": {"Liver": 0.9}}},
         "flags": {"low_dice": 0.8, "detached_share": 0.05, "across_midline_share": 0.2}
     }
 
@@ -37,10 +37,12 @@ class Calibration:
     Args:
         temperature: logits are divided by it.
         dice: structure -> (a, b): the Dice to expect is a + b * the agreement of the samples.
+        agreement: structure -> the lowest agreement of those cases: less than that is low confidence.
     """
 
     temperature: float = 1.0
     dice: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    agreement: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,13 +136,13 @@ def _axis(name: str) -> int:
 
 
 def _calibration(row: Mapping[str, Any]) -> Calibration:
-    _only(row, ("temperature", "dice"), "calibration of a method")
+    _only(row, ("temperature", "dice", "agreement"), "calibration of a method")
     temperature = float(row.get("temperature", 1.0))
     if not temperature > 0:
         msg = f"a temperature is above 0, got {temperature:g}"
         raise ValueError(msg)
     dice = {str(name): (float(a), float(b)) for name, (a, b) in row.get("dice", {}).items()}
-    return Calibration(temperature, dice)
+    return Calibration(temperature, dice, {str(name): float(v) for name, v in row.get("agreement", {}).items()})
 
 
 def _only(table: Any, known: tuple[str, ...], where: str) -> None:

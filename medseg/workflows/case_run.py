@@ -11,6 +11,7 @@ from medseg.errors import DomainError
 from medseg.workflows import record as records
 from medseg.workflows.doubt import flags
 from medseg.workflows.measure import MARKS, Measurement, measure
+from medseg.workflows.sampling import calibration
 from medseg.workflows.segment import segment
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def run_case(
     domain = bundle.domain
     widened = {n: (a / MARGINS.volume, b * MARGINS.volume) for n, (a, b) in domain.volume_ml.items()} if domain else {}
     doubt = {} if made.uncertainty is None else made.uncertainty.doubt
-    flagged = flags(made.labels, bundle.labels, doubt, bundle.uncertainty.flags)
+    lowest = None if settings.method is None else calibration(settings.method, bundle).agreement
+    flagged = flags(made.labels, bundle.labels, doubt, bundle.uncertainty.flags, lowest)
     measurements = measure(made.labels, bundle.labels, range_ml=widened, doubt=doubt, flagged=flagged)
     unlike = check_result({m.structure: m.volume_ml for m in measurements}, domain) if domain else []
     mark = MARKS[2] if domain is None else MARKS[bool(outside)]

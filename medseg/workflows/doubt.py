@@ -104,13 +104,29 @@ def doubts(
     return found
 
 
-def flags(segmentation: Volume, table: LabelTable, doubt: Mapping[str, Doubt], limits: Flags) -> dict[str, list[str]]:
-    """Structure -> what deserves a second look, by the bundle's thresholds."""
+def flags(
+    segmentation: Volume,
+    table: LabelTable,
+    doubt: Mapping[str, Doubt],
+    limits: Flags,
+    lowest: Mapping[str, float] | None = None,
+) -> dict[str, list[str]]:
+    """Structure -> what deserves a second look.
+
+    Args:
+        segmentation: (I, J, K) label map.
+        table: the structures.
+        doubt: what the samples say of each.
+        limits: the bundle's thresholds.
+        lowest: structure -> the agreement below which confidence is low, for the method in use.
+    """
     across = wrong_side(segmentation, table) if limits.across_midline_share is not None else {}
     found: dict[str, list[str]] = {}
     for label in table:
         said = []
-        if limits.low_dice is not None and doubt.get(label.name, Doubt()).predicted_dice < limits.low_dice:
+        told = doubt.get(label.name, Doubt())
+        unlike = told.agreement < (lowest or {}).get(label.name, 0.0)
+        if unlike or (limits.low_dice is not None and told.predicted_dice < limits.low_dice):
             said.append(LOW)
         if limits.detached_share is not None and _detached(segmentation, label) > limits.detached_share:
             said.append(DETACHED)

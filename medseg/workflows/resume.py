@@ -80,7 +80,7 @@ def open_folder(out: Path, settings: Mapping[str, Any], *, resume: bool, overwri
     if before is None or "settings" not in before:
         raise OutputError(
             "MS-O304",
-            f"this folder is not from `medseg predict`: it has no {RECORD} of a run ({count})",
+            f"this folder is not from medseg: it has no {RECORD} of a run ({count})",
             file=out,
             mend="name a new folder with -o",
         )

@@ -18,7 +18,10 @@ def test_everything_declared(tmp_path):
             "mc": {"samples": 10, "points": {"dropout_head": None, "dropout_decoder": 0.3}},
             "ensemble": {"weights": ["models/member_1.safetensors"]},
             "mirrors": ["LR", "SI+LR"],
-            "calibration": {"mc": {"temperature": 2, "dice": {"Liver": [0.1, 0.9]}}, "tta": {}},
+            "calibration": {
+                "mc": {"temperature": 2, "dice": {"Liver": [0.1, 0.9]}, "agreement": {"Liver": 0.7}},
+                "tta": {},
+            },
             "flags": {"low_dice": 0.8},
         },
         tmp_path,
@@ -27,7 +30,7 @@ def test_everything_declared(tmp_path):
     assert found.points == {"dropout_head": None, "dropout_decoder": 0.3}
     assert found.weights == ("models/member_1.safetensors",)
     assert found.mirrors == ((0,), (0, 2))
-    assert found.calibration == {"mc": Calibration(2.0, {"Liver": (0.1, 0.9)}), "tta": Calibration()}
+    assert found.calibration == {"mc": Calibration(2.0, {"Liver": (0.1, 0.9)}, {"Liver": 0.7}), "tta": Calibration()}
     assert found.flags == Flags(low_dice=0.8)
 
 

@@ -92,5 +92,7 @@ def test_flags_follow_the_thresholds():
     unsure = {"Left kidney": Doubt(predicted_dice=0.7), "Right kidney": Doubt(predicted_dice=0.9)}
     said = flags(volume, PAIR, unsure, Flags(low_dice=0.8, detached_share=0.2, across_midline_share=0.2))
     assert said == {"Left kidney": [LOW, DETACHED, ACROSS], "Right kidney": []}
+    low = flags(volume, PAIR, {"Left kidney": Doubt(agreement=0.8)}, Flags(), {"Left kidney": 0.85})
+    assert low == {"Left kidney": [LOW], "Right kidney": []}
     assert flags(volume, PAIR, unsure, Flags()) == {"Left kidney": [], "Right kidney": []}
     assert flags(volume, PAIR, {}, Flags(low_dice=0.8)) == {"Left kidney": [], "Right kidney": []}
