@@ -2,7 +2,7 @@
 
 Temperature and predicted Dice are fitted on one half of the cases and scored on the other, then the other way round.
 A row compares a figure with its goal (ratio > 1 means reached), or with the single pass without a temperature.
-`points` are the places where dropout can be active: each alone and all together.
+"mc" is Monte Carlo dropout where the bundle says; "mc at" a place has dropout there alone.
 """
 
 from __future__ import annotations
@@ -79,12 +79,8 @@ def row(case: str, what: str, value: float, against: float, peer: str, *, less: 
 
 
 def places(network) -> dict[str, list[str]]:
-    """Name -> dropout modules: each point alone, and all."""
-    names = list(dropout_points(network))
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(name, [name])
-    return {**groups, "all": names}
+    """Each dropout module alone; the bundle's own choice is "mc"."""
+    return {name: [name] for name in dropout_points(network)}
 
 
 def scored(name: str, made: list[Sampled], *, tempered: bool = True) -> dict:
