@@ -94,7 +94,7 @@ def _in_folder(root: Path) -> list[LabelMap]:
         root = labels
     table = _labels_beside(root / "any")
     flat = _masks(root)
-    if any(stem(f) == _SEGMENTATION for f in flat):  # the folder of one case
+    if any(stem(f) == _SEGMENTATION for f in (*flat, *_ours(root))):  # the folder of one case
         case = _in_case_folder(root)
         return [] if case is None else [replace(case, name=root.resolve().name)]
     found = [LabelMap(_name(f, flat), (f,), table or _recorded(root / "details" / stem(f))) for f in flat]
@@ -114,7 +114,7 @@ def _in_folder(root: Path) -> list[LabelMap]:
 
 def _in_case_folder(folder: Path) -> LabelMap | None:
     masks = _masks(folder)
-    whole = [f for f in masks if stem(f) == _SEGMENTATION] or [f for f in masks if _is_segmentation(f)]
+    whole = _ours(folder) or [f for f in masks if stem(f) == _SEGMENTATION] or [f for f in masks if _is_segmentation(f)]
     if whole:
         return LabelMap(folder.name, (whole[0],), _recorded(folder), folder)
     if (folder / "record.json").is_file():  # a case of ours that failed
@@ -124,6 +124,12 @@ def _in_case_folder(folder: Path) -> LabelMap | None:
         return LabelMap(folder.name, tuple(masks), None, folder)
     objects = _label_objects(folder)
     return LabelMap(folder.name, (objects[0],), None, folder) if len(objects) == 1 else None
+
+
+def _ours(folder: Path) -> list[Path]:
+    """The label map that `medseg predict` wrote; `segmentation.seg.nrrd` beside it is the same for 3D Slicer."""
+    path = folder / f"{_SEGMENTATION}.nii.gz"
+    return [path] if path.is_file() else []
 
 
 def _is_segmentation(path: Path) -> bool:

@@ -131,3 +131,22 @@ def test_a_dicom_segmentation(data, tmp_path):
     (tmp_path / "case" / "seg.dcm").write_bytes(file.read_bytes())
     (found,) = find_label_maps(tmp_path)
     assert (found.name, load_label_map(found).array.max()) == ("case", 1)
+
+
+def test_a_folder_of_medseg_predict_with_its_views(tmp_path):
+    """The image, the same labels for 3D Slicer and uncertainty maps lie beside the label map."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for file in (
+            "segmentation.nii.gz",
+            "segmentation.seg.nrrd",
+            "image.nii.gz",
+            "uncertainty_entropy.nii.gz",
+            "samples.seq.nrrd",
+            "record.json",
+        ):
+            (tmp_path / name / file).write_bytes(b"{}")
+    for root, names in ((tmp_path, ["a", "b"]), (tmp_path / "a", ["a"])):
+        found = find_label_maps(root)
+        assert [m.name for m in found] == names
+        assert {m.files[0].name for m in found} == {"segmentation.nii.gz"}
