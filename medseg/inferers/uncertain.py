@@ -211,7 +211,6 @@ class _Walk:
             placement=self.placement,
             dtype=dtype,
             mode=settings.mode,
-            double_lone=settings.sw_batch_size == "auto",
             progress=progress,
         )
         return which.stop
