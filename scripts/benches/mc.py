@@ -2,7 +2,8 @@
 
 The peer is what users write today: dropout modules switched on, T sliding-window passes by MONAI, all probabilities
 stacked, then mean, predictive entropy and mutual information. Dropout stands at one place at a time; the further
-behind, the more is computed once. One window of 64^3, as a network's own speed must show; one thread; CPU seconds.
+behind, the more is computed once. One window of 64^3, as a network's own speed must show; the same network in bf16 on
+both sides where the CPU has it; one thread; CPU seconds.
 Memory is the growth of the peak over what is there before, in fresh processes, on a volume of several windows.
 """
 
@@ -23,6 +24,7 @@ from torch import nn
 
 from medseg.inferers import McDropout, SlidingWindowInferer, UncertainInferer
 from medseg.inferers.dropout import KINDS
+from medseg.inferers.precision import bf16_replica, has_native_bf16
 from medseg.networks import UNet
 
 SAMPLES = 20
@@ -49,7 +51,10 @@ def naive(image: torch.Tensor, net: nn.Module, roi: tuple[int, ...], count: int)
         module.training = isinstance(module, KINDS)
     with torch.no_grad():
         p = torch.stack(
-            [sliding_window_inference(image, roi, 1, net, 0.25, mode="gaussian").softmax(1) for _ in range(count)]
+            [
+                sliding_window_inference(image, roi, 1, net, 0.25, mode="gaussian").float().softmax(1)
+                for _ in range(count)
+            ]
         )
     net.eval()
     mean = p.mean(0)
@@ -67,11 +72,13 @@ def rows(quick: bool = False) -> list[dict]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     side, count, repeats = (32, 4, 1) if quick else (64, SAMPLES, 1)
-    image, roi = torch.randn(1, 1, side, side, side), (side,) * 3
+    half = has_native_bf16(torch.device("cpu"))
+    image, roi = torch.randn(1, 1, side, side, side, dtype=torch.bfloat16 if half else torch.float32), (side,) * 3
     out = []
     try:
         for place in PLACES:
             net = network(place)
+            net = bf16_replica(net) if half else net
             runs = {
                 "theirs": lambda n=net: naive(image, n, roi, count),
                 "medseg": lambda n=net, p=place: ours(image, n, roi, count, p),
@@ -83,7 +90,8 @@ def rows(quick: bool = False) -> list[dict]:
                     run()
                     times[name].append(time.process_time() - start)
             medians = {name: statistics.median(values) for name, values in times.items()}
-            out.append(row(f"T = {count}, dropout at the {place}, {side}^3", medians["medseg"], medians["theirs"], "s"))
+            case = f"T = {count}, dropout at the {place}, {side}^3, {'bf16' if half else 'fp32'}"
+            out.append(row(case, medians["medseg"], medians["theirs"], "s"))
             sys.stderr.write(f"{out[-1]}\n")
     finally:
         torch.set_num_threads(threads)
