@@ -87,3 +87,11 @@ def test_links_in_the_docs_lead_somewhere(tracked):
     pages = [ROOT / name for name in tracked if name.endswith(".md") and not name.startswith("bundles/")]
     places = [(page, place) for page in pages for place in link.findall(page.read_text(encoding="utf-8"))]
     assert [f"{p.name}: {x}" for p, x in places if "://" not in x and not (p.parent / x).exists()] == []
+
+
+def test_no_package_and_no_heavy_file_is_tracked(tracked):
+    root = Path(__file__).parents[1]
+    assert [name for name in tracked if name.endswith((".whl", ".tar.gz", ".zip"))] == []
+    assert [name for name in tracked if (root / name).stat().st_size > 8e6] == [], (
+        "weights are 6.3 MB, the rest far less"
+    )
