@@ -30,6 +30,8 @@ PIECE = 2**14
 MOST_SAMPLES = 255
 # Below this a probability adds less than 1e-33 to an entropy; log needs a number above 0.
 TINY = 1e-38
+# Two fp32 entropies of equal probabilities differ by less, relatively: the sums may be taken in another order.
+ROUNDING = 2.0**-20
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +145,9 @@ class Moments:
             entropy[rows] = self._entropy(mean)
             labels[rows] = self._labels(mean)
         unit = 1.0 / log(2 if self.regions is not None else self.mean.shape[0])
-        information = (entropy - self.expected).clamp_(min=0.0).mul_(unit).clamp_(max=1.0)
+        information = entropy - self.expected
+        information[information <= ROUNDING * entropy] = 0.0
+        information.mul_(unit).clamp_(max=1.0)
         variance = None if self.squares is None else self.squares.div_(self.count)
         entropy.mul_(unit).clamp_(max=1.0)
         return Uncertainty(labels, entropy, information, self.votes, self.voxels, self.mean, variance, self.kept)

@@ -2,8 +2,10 @@
 
 Monte Carlo samples differ only behind the first active dropout. While a network runs, the outermost submodules that
 finish before that point are noted with what they returned; run again, they return it without computing. Plain
-operations between them (concatenation, addition) are done again, so the result is the same bit for bit. This works for
-any `nn.Module` that computes in eval mode; nothing of it is changed when the recording is over.
+operations between them (addition, interpolation) are done again; of a skip connection that is concatenated and
+convolved behind the point, the share in the convolution is computed once (joined.py). All runs compute alike, the
+first too, so equal masks give equal bits. This works for any `nn.Module` that computes in eval mode; nothing of it is
+changed when the recording is over.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from medseg.inferers.joined import Shared, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -60,13 +65,22 @@ class Recording:
 
     def again(self) -> Any:
         """The network's output once more, computed from the first point on."""
+        self._shared.active = False
         waiting: dict[int, deque[Any]] = defaultdict(deque)
         modules: dict[int, nn.Module] = {}
         for done in self._finished:
             waiting[id(done.module)].append(done.result)
             modules[id(done.module)] = done.module
-        with _forward_replaced({m: self._returning(waiting[i], m) for i, m in modules.items()}):
-            return self.network(self.inputs.clone())
+        hooks = [point.register_forward_pre_hook(self._reach) for point in self.points]
+        try:
+            with _forward_replaced({m: self._returning(waiting[i], m) for i, m in modules.items()}):
+                return _plain(self.network(self.inputs.clone()))
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _reach(self, *_: Any) -> None:
+        self._shared.active = True
 
     def _returning(self, results: deque[Any], module: nn.Module) -> Callable[..., Any]:
         forward = module.forward
@@ -82,26 +96,31 @@ class Recording:
         depth: list[int] = []  # how many had finished when each open call began
         reached: list[Any] = []  # what the points received
         behind: list[tuple[nn.Module, Any, Any]] = []  # leaf calls from the first point on
+        self._shared = Shared()
 
         def before(module: nn.Module, args: tuple[Any, ...]) -> None:
             depth.append(len(finished))
             if module in self.points:
-                reached.append(args[0] if args else None)
+                reached.append(_plain(args[0]) if args else None)
+                self._reach()
 
-        def after(module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
+        def after(module: nn.Module, args: tuple[Any, ...], result: Any) -> Any:
             begun = depth.pop()
             if not reached:
                 del finished[begun:], seen[begun:]  # the outermost module holds what those inside it gave
-                finished.append(Finished(module, _copied(result, tensors=self._cloned)))
-                seen.append(_versions(finished[-1].result))
-            elif not any(module.children()):
+                given = _copied(result, tensors=True) if self._cloned else self._shared.mark(result)
+                finished.append(Finished(module, _copied(given, tensors=False)))
+                seen.append(_versions(given))
+                return result if self._cloned else given
+            if not any(module.children()):
                 behind.append((module, args[0] if args else None, result))
+            return None
 
         hooks = []
         for module in self.network.modules():
             hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
         try:
-            output = self.network(self.inputs.clone())
+            output = _plain(self.network(self.inputs.clone()))
         finally:
             for hook in hooks:
                 hook.remove()
@@ -144,6 +163,11 @@ def _copied(result: Any, *, tensors: bool) -> Any:
     if type(result) in (list, tuple):
         return type(result)(_copied(value, tensors=tensors) for value in result)
     return result
+
+
+def _plain(result: Any) -> Any:
+    """Ordinary tensors for whoever did not record."""
+    return tree_map_only(Tensor, plain, result)
 
 
 def _versions(result: Any) -> list[int]:
