@@ -63,14 +63,13 @@ def write_dataset(
             if part == "Tr" and box_only:
                 drawn = np.random.default_rng([one, 1]).random(len(phantom.classes))
                 boxed = [i for i, d in zip(phantom.classes, drawn, strict=True) if d < box_only]
-            write_case(out, part, f"{preset}_{number:03d}", phantom, boxed)
+            write_case(out, part, f"{preset}_{'test_' * (part == 'Ts')}{number:03d}", phantom, boxed)
     write_json(
         out / "dataset.json",
         {
             "name": f"phantom: {preset}",
             "channel_names": {"0": "phantom"},
-            "labels": {"background": 0, **{name: n + 1 for n, name in enumerate(names)}},
-            "instances": {"classes": list(names)},
+            "instances": {"classes": list(names)},  # no "labels": the maps hold ids, not classes
             "numTraining": train,
             "numTest": test,
             "file_ending": ".nii.gz",

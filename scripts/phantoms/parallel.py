@@ -8,10 +8,15 @@ q / (2 - q). Worked example: L = 12, s = 2, d = 5: h = 8.6, q = 0.63, IoU 0.46.
 
 from __future__ import annotations
 
+import itertools
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from phantoms.scene import Scene
 from phantoms.solids import Solid, rasterise, window
+
+if TYPE_CHECKING:
+    from phantoms.scene import Scene
 
 #: Box IoU of neighbours in a row.
 LOWEST, HIGHEST = 0.4, 0.6
@@ -58,7 +63,7 @@ def _as_meant(row: list[tuple[np.ndarray, np.ndarray]], shape: tuple[int, int, i
         taken[here] |= part
         filled = np.argwhere(mask)
         boxes.append((low + filled.min(0), low + filled.max(0) + 1))
-    return all(LOWEST <= _iou(a, b) <= HIGHEST for a, b in zip(boxes, boxes[1:], strict=False))
+    return all(LOWEST <= _iou(a, b) <= HIGHEST for a, b in itertools.pairwise(boxes))
 
 
 def _iou(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> float:

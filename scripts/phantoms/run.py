@@ -11,10 +11,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medseg.errors import MedsegError  # noqa: E402
-from medseg.writers.atomic import write_bytes  # noqa: E402
-from phantoms import PRESETS, make  # noqa: E402
-from phantoms.dataset import case_seed, write_dataset  # noqa: E402
+from medseg.errors import MedsegError
+from medseg.writers.atomic import write_bytes
+from phantoms import PRESETS, make
+from phantoms.dataset import case_seed, write_dataset
 
 
 def main() -> int:
