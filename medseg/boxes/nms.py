@@ -118,8 +118,8 @@ def check(boxes: Tensor, *others: Tensor) -> None:
 def _claim(edges, volume, threshold, most, owner):
     """Fill `owner`; edges is (6, N), which lets the first inner loop run as vector instructions.
 
-    Shared volumes go through memory on purpose: in one expression the subtraction below would be fused with the last
-    product, skip its rounding, and now and then fall on the other side of the threshold than MONAI's.
+    Shared volumes go through memory on purpose: in one expression a compiler may fuse the subtraction below with the
+    last product and skip its rounding, and now and then land on the other side of the threshold than MONAI.
     """
     n, kept = len(owner), 0
     shared, zero = np.empty(n, edges.dtype), edges.dtype.type(0)
