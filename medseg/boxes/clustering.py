@@ -1,7 +1,7 @@
 """Weighted box clustering: boxes that mean one object become one box, their weighted mean.
 
 Where several models, mirrors or tiles see an object, each gives a box for it. Suppression takes the best and forgets the
-others; clustering (Jaeger et al., Retina U-Net, ML4H 2020, section 2.3) averages them, and lowers the score of what only
+others; clustering (Retina U-Net, Jaeger et al., 2018, arXiv:1811.08661) averages them, and lowers the score of what only
 few of them have seen:
 
     weight_i = IoU with the cluster's best box x volume_i x given weight_i
