@@ -25,7 +25,7 @@ class MixedPrecisionInferer(Inferer):
         self.channels_last = channels_last
 
     def __call__(self, inputs: Tensor, network: nn.Module, *args, **kwargs):
-        """(B, C, D, H, W) -> the network's output, every tensor of it in float32."""
+        """(B, C, D, H, W) -> the network's output, its tensors and lists of tensors in float32."""
         if self.channels_last:
             inputs = inputs.to(memory_format=torch.channels_last_3d)
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=has_native_bf16(inputs.device)):
@@ -35,4 +35,4 @@ class MixedPrecisionInferer(Inferer):
 def _float32(output):
     if isinstance(output, Tensor):
         return output.float()
-    return [_float32(o) for o in output]
+    return [_float32(o) for o in output] if isinstance(output, list | tuple) else output

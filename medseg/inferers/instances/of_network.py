@@ -1,0 +1,48 @@
+"""From what a network found in a tile to instances: masks into voxels, and of several claims on one object the best."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from medseg.boxes.crops import Crop, suppress_by_mask
+from medseg.inferers.instances.found import INSIDE, Instances, pick
+from medseg.inferers.instances.paste import paste_all
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+    from medseg.networks.mask_rcnn import Detections
+
+
+def instances_of(
+    detections: Detections, shape: Sequence[int], *, iou: float | None = 0.3, iom: float | None = 0.6
+) -> Instances:
+    """Paste masks and drop what is double by its voxels; an empty mask is no instance.
+
+    Args:
+        detections: of one image or tile.
+        shape: (D, H, W) of it.
+        iou, iom: see `medseg.boxes.crops.suppress_by_mask`; within a class.
+    """
+    masks = paste_all(detections.masks, detections.boxes, shape)
+    found = Instances(detections.boxes.float(), detections.scores.float(), detections.classes, masks)
+    crops = [Crop(mask.low, (mask.probability >= INSIDE).cpu()) for mask in masks]
+    some = torch.tensor([bool(crop.mask.any()) for crop in crops], dtype=torch.bool)
+    found, crops = pick(found, some), [crop for crop in crops if crop.mask.any()]
+    return pick(found, suppress_by_mask(crops, found.scores, iou=iou, iom=iom, classes=found.classes))
+
+
+@torch.no_grad()
+def segment_tile(tile: Tensor, network: nn.Module, *, iou: float | None = 0.3, iom: float | None = 0.6) -> Instances:
+    """(1, C, d, h, w) -> its instances, in the tile's voxels.
+
+    A tile of another size than the network divides is padded with its edge values behind, and nothing found there stays.
+    """
+    divisor = getattr(network, "divisor", (1, 1, 1))
+    behind = [-n % d for n, d in zip(tile.shape[2:], divisor, strict=True)]
+    padded = torch.nn.functional.pad(tile, (0, behind[2], 0, behind[1], 0, behind[0]), mode="replicate")
+    return instances_of(network(padded)[0], tile.shape[2:], iou=iou, iom=iom)

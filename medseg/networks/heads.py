@@ -1,0 +1,124 @@
+"""What is asked of a box, once its features are read: which class and where exactly, and which of its voxels.
+
+The heads of a box are convolutions with group norm, which knows neither batch nor tile (Wu and He, ECCV 2018).
+Dropout stands before the last layer of each, so Monte Carlo samples of instances need the encoder once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from medseg.networks.dropout import ChannelDropout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NORM_GROUPS = 8
+
+
+class BoxHead(nn.Module):
+    """Class scores and a finer box.
+
+    Args:
+        channels: of the pyramid.
+        classes: K without background.
+        width: channels of the hidden layers, a multiple of 8.
+        size: of the features of a box, at least 5.
+        dropout: probability before the last layer.
+    """
+
+    def __init__(self, channels: int, classes: int, width: int = 128, size: int = 7, dropout: float = 0.0) -> None:
+        super().__init__()
+        # Without padding: what lies at the edge of a box says where its edge is.
+        self.convolutions = nn.Sequential(*block(channels, channels, padding=0), *block(channels, channels, padding=0))
+        self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(channels * (size - 4) ** 3, width), nn.LeakyReLU(0.01))
+        self.dropout = nn.Dropout(dropout)
+        self.classes = nn.Linear(width, classes + 1)
+        self.codes = nn.Linear(width, 6)
+        nn.init.normal_(self.codes.weight, std=0.001)
+        nn.init.zeros_(self.codes.bias)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(R, F, size, size, size) -> class logits (R, K + 1), background first; codes (R, 6), see box_code.py."""
+        hidden = self.dropout(self.hidden(self.convolutions(features)))
+        return self.classes(hidden).float(), self.codes(hidden).float()
+
+
+class MaskHead(nn.Module):
+    """Which voxels of a box belong to its object, at twice the resolution of the features (He et al., ICCV 2017).
+
+    Args:
+        channels: of the features.
+        masks: 1, or K for one mask a class.
+        width: channels of the hidden layers, a multiple of 8.
+        depth: convolutions before the deconvolution.
+        scale: of the deconvolution along each axis; 1 keeps the size along a thick-slice axis.
+        dropout: probability before the last layer.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        masks: int = 1,
+        width: int = 32,
+        depth: int = 3,
+        scale: Sequence[int] = (2, 2, 2),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        widths = [channels] + [width] * depth
+        blocks = [block(n, m, padding=1) for n, m in zip(widths, widths[1:], strict=False)]
+        self.convolutions = nn.Sequential(*(layer for layers in blocks for layer in layers))
+        d, h, w = scale
+        self.up = nn.ConvTranspose3d(width, width, (d, h, w), (d, h, w))
+        self.activation = nn.LeakyReLU(0.01)
+        self.dropout = ChannelDropout(width, dropout)
+        self.masks = nn.Conv3d(width, masks, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(R, F, d, h, w) -> mask logits (R, masks, scale x d, scale x h, scale x w)."""
+        return self.masks(self.dropout(self.activation(self.up(self.convolutions(features))))).float()
+
+
+class SemanticHead(nn.Module):
+    """Classes of all voxels at full resolution, from the finest features and the pyramid (Jaeger et al., ML4H 2020).
+
+    What it computes before its last layer is also what masks and points are refined with.
+
+    Args:
+        fine: channels of the encoder's finest level.
+        channels: of the pyramid.
+        classes: K without background.
+        width: channels of its features.
+    """
+
+    def __init__(self, fine: int, channels: int, classes: int, width: int = 16) -> None:
+        super().__init__()
+        self.width = width
+        self.reduce = nn.Conv3d(channels, width, 1)
+        # Instance norm, as in the encoder: over a whole image group norm's backward pass takes 20 times as long on a CPU.
+        self.join = nn.Sequential(
+            nn.Conv3d(fine + width, width, 3, padding=1, bias=False),
+            nn.InstanceNorm3d(width, affine=True),
+            nn.LeakyReLU(0.01),
+        )
+        self.classes = nn.Conv3d(width, classes + 1, 1)
+
+    def forward(self, fine: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, fine, D, H, W) and a pyramid level -> features (B, width, D, H, W) and logits (B, K + 1, D, H, W)."""
+        below = interpolate(self.reduce(level), size=fine.shape[2:], mode="trilinear", align_corners=False)
+        features = self.join(torch.cat([below, fine], 1))
+        return features, self.classes(features)
+
+
+def block(channels: int, width: int, *, padding: int) -> list[nn.Module]:
+    """Convolution, group norm, activation."""
+    return [
+        nn.Conv3d(channels, width, 3, padding=padding, bias=False),
+        nn.GroupNorm(NORM_GROUPS, width),
+        nn.LeakyReLU(0.01),
+    ]

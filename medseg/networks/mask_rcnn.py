@@ -1,0 +1,305 @@
+"""3D Mask R-CNN (He et al., ICCV 2017) on the U-Net's encoder, with a semantic head at full resolution.
+
+    image -> encoder levels 0..L -> FPN (levels 1..L) -> RPN -> proposals -+-> RoIAlign -> BoxHead  -> class, finer box
+                 |                     |                                   |
+                 +-> SemanticHead <----+  fine features, class of voxels   +-> RoIAlign -> MaskHead -> mask in the box
+                                                                                 (pyramid and fine features)
+
+In training it returns predictions beside what they should be (`Sampled`), which `losses.DetectionLoss` compares; else
+what it found (`Detections`). Boxes are in voxels of the image, see medseg/boxes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from medseg.boxes.convention import clip
+from medseg.boxes.nms import nms_by_class
+from medseg.networks.box_code import decode, encode
+from medseg.networks.encoder import Encoder, Triple, triple
+from medseg.networks.fpn import FPN
+from medseg.networks.heads import BoxHead, MaskHead, SemanticHead
+from medseg.networks.pooler import pool, with_image
+from medseg.networks.roi_align import roi_align_3d
+from medseg.networks.rpn import RPN, Proposed, proposals
+from medseg.networks.sampling import anchor_sample, proposal_sample
+from medseg.networks.truth import Truth, assign_anchors, assign_proposals, mask_targets, semantic_target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# A box smaller than this along an axis, in voxels, has nothing in it.
+SMALLEST_BOX = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Pyramid:
+    """What all heads read.
+
+    Args:
+        levels: (B, F, D_l, H_l, W_l) of the feature pyramid, finest first.
+        fine: (B, G, D_0, H_0, W_0) features at the encoder's finest level.
+        semantic: (B, K + 1, D, H, W) logits.
+    """
+
+    levels: list[Tensor]
+    fine: Tensor
+    semantic: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What was found in one image.
+
+    Args:
+        boxes: (N, 6).
+        scores: (N,) in [0, 1].
+        classes: (N,) int64, from 0.
+        masks: (N, d, h, w) probabilities inside each box.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    classes: Tensor
+    masks: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """Predictions of one batch beside what they should be.
+
+    Args:
+        objectness, is_object: (S,) logits and 0 or 1 of the sampled anchors.
+        anchor_codes, true_anchor_codes: (P, 6) of those that propose something.
+        anchor_boxes, true_anchor_boxes: (P, 6) the same as boxes.
+        class_logits, true_classes: (R, K + 1) and (R,), 0 background, of the sampled proposals.
+        box_codes, true_box_codes, boxes, true_boxes: (Q, 6) of those that hold something.
+        mask_logits, true_masks: (Q, d, h, w).
+        has_mask: (Q,) bool; False: of `true_masks` only the extent along each axis is known.
+        semantic, true_semantic: (B, K + 1, D, H, W) and (B, D, H, W), -1 where unknown.
+    """
+
+    objectness: Tensor
+    is_object: Tensor
+    anchor_codes: Tensor
+    true_anchor_codes: Tensor
+    anchor_boxes: Tensor
+    true_anchor_boxes: Tensor
+    class_logits: Tensor
+    true_classes: Tensor
+    box_codes: Tensor
+    true_box_codes: Tensor
+    boxes: Tensor
+    true_boxes: Tensor
+    mask_logits: Tensor
+    true_masks: Tensor
+    has_mask: Tensor
+    semantic: Tensor
+    true_semantic: Tensor
+
+
+class MaskRCNN(nn.Module):
+    """Detects, classifies and outlines instances.
+
+    Args:
+        in_channels: channels of the image.
+        classes: K without background.
+        anchors: sizes in voxels of the image for each proposal level, finest first: (A, 3) a level.
+        features, strides, kernel_sizes: of the encoder, see `Encoder`.
+        encoder: another one instead: returns features finest first, and has `features` and `strides` (`MonaiEncoder`).
+        channels: of the pyramid, a multiple of 8.
+        fine_channels: of the features at full resolution.
+        first_level: encoder level at which the pyramid begins.
+        width: of the box head.
+        mask_width: of the mask head.
+        mask_size: of the features of a mask; the mask is `mask_scale` times as large.
+        mask_scale: (2, 2, 2), or (1, 2, 2) where slices are thick.
+        mask_per_class: one mask for each class instead of one for all.
+        dropout: probability in the heads.
+        per_image: proposals of an image that the heads are trained on.
+        min_score: detections below it are left out.
+        box_nms: IoU from which the lesser of two boxes of a class goes. Loose: true neighbours overlap as boxes; what
+            is double is found by masks (`inferers.InstanceInferer`).
+        proposals: how many the heads see of an image or tile.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int,
+        anchors: Sequence[Sequence[Sequence[float]]],
+        features: Sequence[int] = (16, 32, 64, 96),
+        strides: Sequence[Triple] | None = None,
+        kernel_sizes: Sequence[Triple] | None = None,
+        *,
+        encoder: nn.Module | None = None,
+        channels: int = 48,
+        fine_channels: int = 16,
+        first_level: int = 1,
+        width: int = 128,
+        mask_width: int = 32,
+        mask_size: Triple = 14,
+        mask_scale: Triple = 2,
+        mask_per_class: bool = False,
+        dropout: float = 0.1,
+        per_image: int = 48,
+        min_score: float = 0.05,
+        box_nms: float = 0.7,
+        proposals: int = 200,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder or Encoder(in_channels, features, strides, kernel_sizes)
+        widths = list(cast("Sequence[int]", self.encoder.features))
+        all_strides = cumulative(cast("Sequence[Triple]", self.encoder.strides))
+        self.first_level, self.fine_stride = first_level, all_strides[0]
+        self.strides = all_strides[first_level : first_level + len(anchors)]
+        if len(self.strides) != len(anchors):
+            msg = f"anchors for {len(anchors)} levels, and the encoder has {len(widths)} from level {first_level} on"
+            raise ValueError(msg)
+        self.fpn = FPN(widths[first_level:], channels)
+        self.rpn = RPN(channels, self.strides, anchors)
+        self.semantic_head = SemanticHead(widths[0], channels, classes, fine_channels)
+        self.box_head = BoxHead(channels, classes, width, dropout=dropout)
+        self.mask_size, self.mask_scale = triple(mask_size), triple(mask_scale)
+        masks = classes if mask_per_class else 1
+        self.mask_head = MaskHead(
+            channels + fine_channels, masks, mask_width, scale=self.mask_scale, dropout=dropout
+        )
+        self.classes, self.mask_per_class = classes, mask_per_class
+        self.per_image, self.min_score, self.box_nms, self.most_proposals = per_image, min_score, box_nms, proposals
+
+    @property
+    def divisor(self) -> tuple[int, int, int]:
+        """A tile's size along each axis must be a multiple of this."""
+        return cumulative(cast("Sequence[Triple]", self.encoder.strides))[-1]
+
+    def forward(self, images: Tensor, truth: Sequence[Truth] | None = None) -> Sampled | list[Detections]:
+        """(B, C, D, H, W), each size a multiple of `divisor`, and what is true in each image.
+
+        Returns:
+            `Sampled` in training mode, else `Detections` for each image.
+        """
+        pyramid = self.pyramid(images)
+        proposed = self.rpn(pyramid.levels[: len(self.strides)])
+        shape = images.shape[2:]
+        found = proposals(proposed, shape, after=self.most_proposals)
+        if self.training:
+            if truth is None:
+                msg = "in training mode the network needs what is true of each image (medseg.networks.truth)"
+                raise ValueError(msg)
+            return self._sampled(pyramid, proposed, [boxes for boxes, _ in found], truth)
+        return self.detect(pyramid, [boxes for boxes, _ in found], shape)
+
+    def pyramid(self, images: Tensor) -> Pyramid:
+        """What lies before the proposals."""
+        features = self.encoder(images)
+        levels = self.fpn(features[self.first_level :])
+        fine, semantic = self.semantic_head(features[0], levels[0])
+        if semantic.shape[2:] != images.shape[2:]:  # an encoder that begins at a coarser grid
+            semantic = interpolate(semantic, size=images.shape[2:], mode="trilinear", align_corners=False)
+        return Pyramid(levels, fine, semantic.float())
+
+    def detect(self, pyramid: Pyramid, boxes: Sequence[Tensor], shape: Sequence[int]) -> list[Detections]:
+        """Class, finer box and mask of proposals: (P_b, 6) for each image."""
+        logits, codes = self.box_head(self.box_features(pyramid, boxes))
+        counts = [len(b) for b in boxes]
+        chosen = [
+            self._chosen(logit.softmax(1), clip(decode(code, box), shape))
+            for logit, code, box in zip(logits.split(counts), codes.split(counts), boxes, strict=True)
+        ]
+        masks = self.masks(pyramid, [c[0] for c in chosen], torch.cat([c[2] for c in chosen])).sigmoid()
+        parts = masks.split([len(c[0]) for c in chosen])
+        return [Detections(*c, m) for c, m in zip(chosen, parts, strict=True)]
+
+    def box_features(self, pyramid: Pyramid, boxes: Sequence[Tensor]) -> Tensor:
+        """(R, F, 7, 7, 7) of the boxes of all images."""
+        return pool(pyramid.levels[: len(self.strides)], self.strides, boxes, 7, target=7)
+
+    def masks(self, pyramid: Pyramid, boxes: Sequence[Tensor], classes: Tensor) -> Tensor:
+        """Logits (R, d, h, w) of the masks in boxes of given classes (R,)."""
+        size = self.mask_size
+        coarse = pool(pyramid.levels[: len(self.strides)], self.strides, boxes, size, target=max(size))
+        scale = tuple(1 / s for s in self.fine_stride)
+        fine = roi_align_3d(pyramid.fine, with_image(boxes), size, scale)
+        logits = self.mask_head(torch.cat([coarse, fine.to(coarse.dtype)], 1))
+        if not self.mask_per_class:
+            return logits[:, 0]
+        return logits[torch.arange(len(logits), device=logits.device), classes]
+
+    def _chosen(self, probabilities: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes, scores and classes that remain of one image's proposals (P, K + 1) and (P, 6)."""
+        which, classes = (probabilities[:, 1:] >= self.min_score).nonzero().unbind(1)
+        scores, found = probabilities[which, classes + 1], boxes[which]
+        whole = ((found[:, 3:] - found[:, :3]) >= SMALLEST_BOX).all(1)
+        scores, found, classes = scores[whole], found[whole], classes[whole]
+        keep = nms_by_class(found, scores, classes, self.box_nms)
+        return found[keep], scores[keep], classes[keep]
+
+    def _sampled(
+        self, pyramid: Pyramid, proposed: Proposed, boxes: Sequence[Tensor], truth: Sequence[Truth]
+    ) -> Sampled:
+        per_place = self.rpn.anchors_per_place
+        matched = [assign_anchors(proposed.anchors, proposed.per_level, per_place, t) for t in truth]
+        chosen = [anchor_sample(m, logits.detach()) for m, logits in zip(matched, proposed.logits, strict=True)]
+        proposing = [c[m[c] >= 0] for m, c in zip(matched, chosen, strict=True)]
+        anchor_codes = torch.cat([codes[p] for codes, p in zip(proposed.codes, proposing, strict=True)])
+        references = torch.cat([proposed.anchors[p] for p in proposing])
+        true_anchor_boxes = torch.cat([t.boxes[m[p]] for t, m, p in zip(truth, matched, proposing, strict=True)])
+
+        # The true boxes are proposals too, so that the heads have something to learn from the first step on.
+        candidates = [torch.cat([b, t.boxes]) for b, t in zip(boxes, truth, strict=True)]
+        owners = [assign_proposals(c, t, positive=0.4, negative=0.2) for c, t in zip(candidates, truth, strict=True)]
+        taken = [proposal_sample(o, self.per_image) for o in owners]
+        rois = [c[i] for c, i in zip(candidates, taken, strict=True)]
+        owners = [o[i] for o, i in zip(owners, taken, strict=True)]
+        class_logits, codes = self.box_head(self.box_features(pyramid, rois))
+        true_classes = torch.cat(
+            [torch.where(o >= 0, _at(t.classes, o) + 1, 0) for o, t in zip(owners, truth, strict=True)]
+        )
+        holding = true_classes > 0
+        held = [r[o >= 0] for r, o in zip(rois, owners, strict=True)]
+        of = [o[o >= 0] for o in owners]
+        true_boxes = torch.cat([t.boxes[o] for t, o in zip(truth, of, strict=True)])
+        held_all = torch.cat(held)
+        mask_logits = self.masks(pyramid, held, true_classes[holding] - 1)
+        out = mask_logits.shape[1:]
+        return Sampled(
+            objectness=torch.cat([logits[c] for logits, c in zip(proposed.logits, chosen, strict=True)]),
+            is_object=torch.cat([(m[c] >= 0).float() for m, c in zip(matched, chosen, strict=True)]),
+            anchor_codes=anchor_codes,
+            true_anchor_codes=encode(true_anchor_boxes, references),
+            anchor_boxes=decode(anchor_codes, references),
+            true_anchor_boxes=true_anchor_boxes,
+            class_logits=class_logits,
+            true_classes=true_classes,
+            box_codes=codes[holding],
+            true_box_codes=encode(true_boxes, held_all),
+            boxes=decode(codes[holding], held_all),
+            true_boxes=true_boxes,
+            mask_logits=mask_logits,
+            true_masks=torch.cat([mask_targets(t, o, r, out) for t, o, r in zip(truth, of, held, strict=True)]),
+            has_mask=torch.cat([t.has_mask[o] for t, o in zip(truth, of, strict=True)]),
+            semantic=pyramid.semantic,
+            true_semantic=torch.stack([semantic_target(t) for t in truth]),
+        )
+
+
+def cumulative(strides: Sequence[Triple]) -> list[tuple[int, int, int]]:
+    """Strides into each level -> voxels of the image in a cell of each level."""
+    out: list[tuple[int, int, int]] = []
+    d = h = w = 1
+    for stride in strides:
+        by = triple(stride)
+        d, h, w = d * by[0], h * by[1], w * by[2]
+        out.append((d, h, w))
+    return out
+
+
+def _at(values: Tensor, index: Tensor) -> Tensor:
+    """values[index], 0 where the index is negative."""
+    return values[index.clamp(min=0)] if len(values) else torch.zeros_like(index)

@@ -1,0 +1,151 @@
+"""What is known of an image's instances, and what follows from it for anchors, regions and voxels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from monai.apps.detection.utils.ATSS_matcher import ATSSMatcher
+from torch import Tensor
+
+from medseg.boxes.convention import boxes_of_instances
+from medseg.boxes.overlap import iou_matrix
+from medseg.networks.roi_align import roi_align_3d
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: What is true of an instance in the map: its voxels, its box only, or nothing (what lies there is not looked at).
+MASK, BOX_ONLY, IGNORED = 0, 1, 2
+
+# More of an anchor or proposal than this inside a region to ignore: it is not a negative.
+IGNORED_SHARE = 0.5
+NEGATIVE, LEFT_OUT = -1, -2
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """The instances of one image.
+
+    Args:
+        labels: (D, H, W) integer map, 0 background.
+        ids: (N,) value of each instance in the map.
+        boxes: (N, 6).
+        classes: (N,) int64, from 0.
+        has_mask: (N,) bool: the voxels are true, not only the box.
+        ignored_ids: (M,) values of regions in the map that are not looked at.
+    """
+
+    labels: Tensor
+    ids: Tensor
+    boxes: Tensor
+    classes: Tensor
+    has_mask: Tensor
+    ignored_ids: Tensor
+
+
+def truth_of(labels: Tensor, classes: Tensor, kinds: Tensor) -> Truth:
+    """Boxes from the map as it is now, after all deformation.
+
+    Args:
+        labels: (D, H, W) integer instance map.
+        classes: (L,) class of each value of the map, from 0; values beyond have class 0.
+        kinds: (L,) `MASK`, `BOX_ONLY` or `IGNORED`; values beyond have masks.
+    """
+    ids, boxes = boxes_of_instances(labels)
+    ids, boxes = ids.to(labels.device).long(), boxes.to(labels.device, torch.float32)
+    kind, of_class = _looked_up(kinds, ids), _looked_up(classes, ids)
+    told = kind != IGNORED
+    return Truth(labels, ids[told], boxes[told], of_class[told], (kind == MASK)[told], ids[~told])
+
+
+def assign_anchors(anchors: Tensor, per_level: Sequence[int], per_place: int, truth: Truth) -> Tensor:
+    """Which instance each anchor is to propose: ATSS, thresholds from each instance's own candidates (CVPR 2020).
+
+    A fixed IoU of 0.7 would be hopeless in 3D: a cube of 6 voxels shifted by one along each axis has 0.41.
+
+    Args:
+        anchors: (N, 6) of all levels.
+        per_level: anchors of each level.
+        per_place: anchors of one place.
+        truth: of the image.
+
+    Returns:
+        (N,) index into the instances, -1 for background, -2 where nothing is to be learned.
+    """
+    matched = torch.full((len(anchors),), NEGATIVE, device=anchors.device)
+    if len(truth.boxes):
+        matcher = ATSSMatcher(num_candidates=4, similarity_fn=iou_matrix, center_in_gt=False)
+        places = [n // per_place for n in per_level]
+        matched = matcher.compute_matches(truth.boxes, anchors, places, per_place)[1].long()
+        matched = torch.where(matched >= 0, matched, torch.full_like(matched, NEGATIVE))
+    return _without_ignored(matched, anchors, truth)
+
+
+def assign_proposals(boxes: Tensor, truth: Truth, *, positive: float, negative: float) -> Tensor:
+    """(P,) index into the instances from IoU `positive` on, -1 below `negative`, -2 between and in ignored regions."""
+    matched = torch.full((len(boxes),), NEGATIVE, device=boxes.device)
+    if len(truth.boxes) and len(boxes):
+        best, which = iou_matrix(boxes, truth.boxes).max(1)
+        matched = torch.where(best >= negative, torch.full_like(matched, LEFT_OUT), matched)
+        matched = torch.where(best >= positive, which, matched)
+    return _without_ignored(matched, boxes, truth)
+
+
+def mask_targets(truth: Truth, instances: Tensor, boxes: Tensor, size: Sequence[int]) -> Tensor:
+    """Each box's instance as RoIAlign sees it: (R,) instances, (R, 6) boxes -> (R, *size) float32 0 or 1.
+
+    Only the part of the map under a box is looked at; there is never a mask of the whole volume.
+    """
+    out = boxes.new_zeros((len(boxes), *size))
+    shape = torch.tensor(truth.labels.shape, device=boxes.device)
+    for r, (instance, box) in enumerate(zip(instances.tolist(), boxes, strict=True)):
+        low = torch.minimum((box[:3].floor().long() - 1).clamp(min=0), shape - 1).tolist()
+        high = torch.minimum(box[3:].ceil().long() + 1, shape).tolist()
+        crop = truth.labels[tuple(slice(a, max(b, a + 1)) for a, b in zip(low, high, strict=True))]
+        mask = (crop == truth.ids[instance]).float()[None, None]
+        shift = torch.tensor([*low, *low], dtype=torch.float32, device=boxes.device)
+        roi = torch.cat([box.new_zeros(1), box - shift])[None]
+        out[r] = (roi_align_3d(mask, roi, tuple(size))[0, 0] >= 0.5).float()
+    return out
+
+
+def semantic_target(truth: Truth) -> Tensor:
+    """(D, H, W) int64: 0 background, class + 1, or -1 where nothing is known for certain."""
+    highest = int(truth.labels.max()) if truth.labels.numel() else 0
+    table = torch.zeros(highest + 1, dtype=torch.long, device=truth.labels.device)
+    table[truth.ids] = torch.where(truth.has_mask, truth.classes + 1, -1)
+    table[truth.ignored_ids] = -1
+    return table[truth.labels.long()]
+
+
+def _looked_up(table: Tensor, ids: Tensor) -> Tensor:
+    table = table.to(ids.device).long().flatten()
+    known = ids < len(table)
+    return torch.where(known, table[ids.clamp(max=max(len(table) - 1, 0))], 0) if len(table) else torch.zeros_like(ids)
+
+
+def _without_ignored(matched: Tensor, boxes: Tensor, truth: Truth) -> Tensor:
+    if not len(truth.ignored_ids) or not len(boxes):
+        return matched
+    inside = share_of_boxes(torch.isin(truth.labels.long(), truth.ignored_ids), boxes) > IGNORED_SHARE
+    return torch.where(inside & (matched < 0), torch.full_like(matched, LEFT_OUT), matched)
+
+
+def share_of_boxes(mask: Tensor, boxes: Tensor) -> Tensor:
+    """Share of each box, rounded to voxels, that lies in a mask: (D, H, W) bool, (R, 6) -> (R,).
+
+    By sums over all voxels before each corner (summed-area table, Crow, SIGGRAPH 1984).
+    """
+    sums = torch.zeros([n + 1 for n in mask.shape], dtype=torch.float64, device=mask.device)
+    sums[1:, 1:, 1:] = mask.double().cumsum(0).cumsum(1).cumsum(2)
+    shape = torch.tensor(mask.shape, device=boxes.device)
+    low = torch.minimum(boxes[:, :3].round().long().clamp(min=0), shape)
+    high = torch.minimum(boxes[:, 3:].round().long().clamp(min=0), shape)
+    total = torch.zeros(len(boxes), dtype=torch.float64, device=boxes.device)
+    for corner in range(8):
+        upper = [bool(corner >> axis & 1) for axis in range(3)]
+        i, j, k = ((high if up else low)[:, axis] for axis, up in enumerate(upper))
+        total += sums[i, j, k] * (-1) ** (3 - sum(upper))
+    return (total / (high - low).prod(1).clamp(min=1)).float()

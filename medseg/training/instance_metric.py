@@ -1,0 +1,74 @@
+"""Average precision of masks on the validation cases, while a network trains."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from ignite.metrics import Metric
+from ignite.metrics.metric import reinit__is_reduced
+
+from medseg.inferers.instances.of_network import instances_of
+from medseg.inferers.instances.paste import label_map
+from medseg.metrics.instance import ScoredCase, instance_overlaps, precision_recall, scored_case
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from medseg.networks.mask_rcnn import Detections
+    from medseg.networks.truth import Truth
+
+
+class MaskAP(Metric):
+    """Mean over the classes of the average precision of masks at one IoU; boxes without masks count as voxels.
+
+    Takes the output of MONAI's evaluator: `pred` (`Detections` for each image) and `label` (`Truth` for each image).
+
+    Args:
+        iou: a detection is true from here on.
+    """
+
+    def __init__(self, iou: float = 0.5) -> None:
+        self.iou = iou
+        super().__init__(output_transform=lambda output: output)
+
+    @reinit__is_reduced
+    def reset(self) -> None:
+        """Forget all cases."""
+        self._cases: dict[int, list[ScoredCase]] = defaultdict(list)
+
+    @reinit__is_reduced
+    def update(self, output: Any) -> None:
+        """Take one batch."""
+        batches = output if isinstance(output, list) else [output]
+        for batch in batches:
+            for found, truth in zip(_listed(batch["pred"]), _listed(batch["label"]), strict=True):
+                for value, case in scored(found, truth).items():
+                    self._cases[value].append(case)
+
+    def compute(self) -> float:
+        """The mean over the classes that occur; NaN where none does."""
+        values = [precision_recall(cases, self.iou).ap for cases in self._cases.values()]
+        return float(np.nanmean(values)) if values else float("nan")
+
+
+def scored(found: Detections, truth: Truth) -> Mapping[int, ScoredCase]:
+    """Class -> how its detections in one image meet the truth."""
+    shape = tuple(truth.labels.shape)
+    instances = instances_of(found, shape)
+    written_map = label_map(instances, shape)
+    pred, written = written_map.ids.astype(np.int64), written_map.voxels
+    out = {}
+    for value in sorted({*instances.classes.tolist(), *truth.classes.tolist()}):
+        ref = torch.where(torch.isin(truth.labels.long(), truth.ids[truth.classes == value]), truth.labels.long(), 0)
+        own = np.flatnonzero((instances.classes == value).cpu().numpy() & (written > 0)) + 1
+        scores = {int(n): float(instances.scores[n - 1]) for n in own}
+        overlaps = instance_overlaps(np.where(np.isin(pred, own), pred, 0), ref.cpu().numpy())
+        out[value] = scored_case(overlaps, scores)
+    return out
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
