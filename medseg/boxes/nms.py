@@ -138,13 +138,13 @@ def _claim(edges, volume, threshold, most, owner):
 
 @kernel
 def _share(edges, a, shared):
-    """Shared volume of box a with each box after it; written so that it compiles to vector instructions."""
+    """Shared volume of box a with each box after it; slices let the loop compile to vector instructions."""
     i0, j0, k0, i1, j1, k1 = edges[0, a], edges[1, a], edges[2, a], edges[3, a], edges[4, a], edges[5, a]
     i_low, j_low, k_low = edges[0, a + 1 :], edges[1, a + 1 :], edges[2, a + 1 :]
     i_high, j_high, k_high = edges[3, a + 1 :], edges[4, a + 1 :], edges[5, a + 1 :]
     zero = edges.dtype.type(0)
     for b in range(len(shared)):
-        x = (i_high[b] if i_high[b] < i1 else i1) - (i_low[b] if i_low[b] > i0 else i0)
-        y = (j_high[b] if j_high[b] < j1 else j1) - (j_low[b] if j_low[b] > j0 else j0)
-        z = (k_high[b] if k_high[b] < k1 else k1) - (k_low[b] if k_low[b] > k0 else k0)
-        shared[b] = (x if x > zero else zero) * (y if y > zero else zero) * (z if z > zero else zero)
+        x = min(i1, i_high[b]) - max(i0, i_low[b])
+        y = min(j1, j_high[b]) - max(j0, j_low[b])
+        z = min(k1, k_high[b]) - max(k0, k_low[b])
+        shared[b] = max(zero, x) * max(zero, y) * max(zero, z)
