@@ -2,15 +2,20 @@
 
 from medseg.transforms.components import CleanComponentsd
 from medseg.transforms.elastic import RandDeformd
+from medseg.transforms.instances import CopyPasted, InstancesFromLabeld, RandInstanceCropd, collate_instances
 from medseg.transforms.preprocess import RestoreGridd, ToNetworkGridd
 from medseg.transforms.reader import VolumeReader, to_metatensor, to_volume
 
 __all__ = [
     "CleanComponentsd",
+    "CopyPasted",
+    "InstancesFromLabeld",
     "RandDeformd",
+    "RandInstanceCropd",
     "RestoreGridd",
     "ToNetworkGridd",
     "VolumeReader",
+    "collate_instances",
     "to_metatensor",
     "to_volume",
 ]

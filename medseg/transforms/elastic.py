@@ -21,6 +21,10 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
 from torch import Tensor
 
+from medseg.transforms.instances.check import instance_map
+from medseg.transforms.instances.place import draw_box, draw_start
+from medseg.transforms.vote import vote_labels
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
@@ -76,20 +80,7 @@ def deform(image: Tensor, deformation: Deformation) -> Tensor:
 
 def deform_labels(labels: Tensor, deformation: Deformation) -> Tensor:
     """The label of greatest interpolated weight, of (1, I, J, K) >= 0; 0 outside -> (1, D, H, W), same dtype."""
-    where = _to_grid_sample(deformation.coordinates, labels.shape[1:])
-    counts = torch.bincount(labels.flatten().long())  # a sort, as torch.unique does, costs more than the rest
-    counts[0] = 1
-    present = counts.nonzero()[:, 0].to(labels.dtype)
-    weights = torch.zeros(len(present), *deformation.size)
-    for weight, value in zip(weights[1:], present[1:], strict=True):
-        weight += torch.nn.functional.grid_sample((labels == value)[None].float(), where, align_corners=True)[0, 0]
-    weights[0] = 1 - weights[1:].sum(0)  # what lies outside counts as background
-    out = torch.zeros(deformation.size, dtype=labels.dtype)
-    best = weights[0]
-    for weight, value in zip(weights[1:], present[1:], strict=True):  # faster than argmax over the first axis
-        out[weight > best] = value
-        best = torch.maximum(best, weight)
-    return out[None]
+    return vote_labels(labels[0], deformation.coordinates)[None]
 
 
 def _to_grid_sample(coordinates: Tensor, size: Sequence[int]) -> Tensor:
@@ -110,6 +101,10 @@ class RandDeformd(RandomizableTransform, MapTransform):
         scale: smallest and largest zoom factor; > 1 enlarges what is seen.
         elastic_mm: largest standard deviation of the control points' displacement.
         control: control points along each axis, at least 4; more make finer deformation.
+        instance_key: an instance map (an integer label of `InstancesFromLabeld`); the patch then lies around a random
+            instance with probability `instance_prob`, else anywhere. None: always anywhere.
+        instance_prob: see above.
+        flags_key: the instances' table of flags; regions to ignore are no instance. It may be absent.
 
     Voxel spacing is taken from the first image's affine (a plain tensor counts as 1 mm), so that a rotation
     stays a rotation on anisotropic grids.
@@ -126,6 +121,9 @@ class RandDeformd(RandomizableTransform, MapTransform):
         elastic_mm: float = 2.0,
         control: int = 7,
         allow_missing_keys: bool = False,
+        instance_key: str | None = None,
+        instance_prob: float = 0.7,
+        flags_key: str = "flags",
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
@@ -135,12 +133,14 @@ class RandDeformd(RandomizableTransform, MapTransform):
         self.scale = scale
         self.elastic_mm = elastic_mm
         self.control = control
+        self.instance_key = instance_key
+        self.instance_prob = instance_prob
+        self.flags_key = flags_key
 
-    def choose(self, shape: Sequence[int], spacing_mm: np.ndarray) -> Deformation:
-        """Draw one deformation for an image of this shape (I, J, K) and spacing."""
-        slack = np.array(shape) - np.array(self.spatial_size)
+    def choose(self, shape: Sequence[int], spacing_mm: np.ndarray, box: Sequence[float] | None = None) -> Deformation:
+        """Draw one deformation for an image of this shape (I, J, K) and spacing, around `box` (voxel edges) if any."""
         # Whole-voxel shifts only: a patch that is not deformed is cut exactly.
-        start = np.array([self.R.randint(min(s, 0), max(s, 0) + 1) if s > 0 else s // 2 for s in slack])
+        start = draw_start(self.R, shape, self.spatial_size, box)
         points = control_points(self.spatial_size, self.control).numpy()
         if self.R.rand() < self.prob:
             centre = (np.array(self.spatial_size).reshape(3, 1, 1, 1) - 1) / 2
@@ -151,7 +151,7 @@ class RandDeformd(RandomizableTransform, MapTransform):
             mm = spacing_mm.reshape(3, 1, 1, 1)
             turned = np.einsum("ab,bijk->aijk", linear, (points - centre) * mm) + noise
             points = turned / mm + centre
-        points = points + start.reshape(3, 1, 1, 1)
+        points = points + np.reshape(start, (3, 1, 1, 1))
         d, h, w = self.spatial_size
         return Deformation((d, h, w), torch.from_numpy(points).float())
 
@@ -162,7 +162,10 @@ class RandDeformd(RandomizableTransform, MapTransform):
         spacing = np.ones(3)
         if isinstance(first, MetaTensor):
             spacing = np.linalg.norm(np.asarray(first.affine)[:3, :3], axis=0)
-        deformation = self.choose(first.shape[1:], spacing)
+        box = None
+        if self.instance_key is not None and self.R.rand() < self.instance_prob:
+            box = draw_box(self.R, instance_map(data, self.instance_key), data.get(self.flags_key))
+        deformation = self.choose(first.shape[1:], spacing, box)
         for key in self.key_iterator(out):
             apply = deform_labels if key in self.label_keys else deform
             value = data[key]

@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def collate_instances(
-    batch: Sequence[Any], classes_key: str = "classes", flags_key: str = "flags"
-) -> dict[str, torch.Tensor]:
+def collate_instances(batch: Sequence[Any], classes_key: str = "classes", flags_key: str = "flags") -> Any:
     """A DataLoader's `collate_fn`: as MONAI's, with the tables of instances filled up to the longest.
 
     Args:
