@@ -82,8 +82,8 @@ def _cubes(rng: np.random.Generator, size: int | tuple[int, int, int], objects: 
     shape, spacing = _grid(size, 1.0)
     least, most = objects or (1, 1)
     # nnDetection draws sides of 16 to 31 voxels and walls of 4 in 256^3; smaller volumes have smaller cubes.
-    longest = min(31, round(0.42 * min(shape)))
-    shortest = min(16, max(longest // 2, 3))
+    longest = max(min(31, round(0.42 * min(shape))), 3)
+    shortest = max(min(16, longest // 2), 3)
     wall = max(1, round(shortest / 4))
     scene = Scene(shape, spacing, gap=1)
 

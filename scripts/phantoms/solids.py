@@ -68,7 +68,7 @@ def rasterise(solid: Solid, centre_mm: np.ndarray, spacing_mm: np.ndarray) -> tu
         (3,) index of the first voxel, and the mask (d, h, w) from there, tight but for rounding.
     """
     low = np.floor((centre_mm - solid.extent_mm) / spacing_mm).astype(int)
-    high = np.ceil((centre_mm + solid.extent_mm) / spacing_mm).astype(int) + 1
+    high = np.ceil((centre_mm + solid.extent_mm) / spacing_mm).astype(int)
     axes = [(np.arange(a, b) + 0.5) * s - c for a, b, s, c in zip(low, high, spacing_mm, centre_mm, strict=True)]
     return low, solid.holds(np.stack(np.meshgrid(*axes, indexing="ij"), -1))
 
