@@ -51,7 +51,9 @@ class DetectionLoss(nn.Module):
             msg = f"weights are 'learned' or numbers for {', '.join(TERMS)}, got {weights!r}"
             raise ValueError(msg)
         self.weights = {term: float(fixed.get(term, 1.0)) for term in TERMS}
-        self.log_variance = nn.ParameterDict({t: nn.Parameter(torch.zeros(())) for t in TERMS} if weights == "learned" else {})
+        self.log_variance = nn.ParameterDict(
+            {t: nn.Parameter(torch.zeros(())) for t in TERMS} if weights == "learned" else {}
+        )
         self.region = region or DiceLoss(sigmoid=True, squared_pred=False)
         self.semantic = semantic or DiceCELoss(softmax=True, to_onehot_y=True, include_background=False)
         self.terms: dict[str, float] = {}
@@ -78,7 +80,9 @@ class DetectionLoss(nn.Module):
         total = logits.sum() * 0.0  # no instance: no loss, but a gradient
         if known.any():
             some, true = logits[known][:, None], masks[known][:, None]
-            total = total + (binary_cross_entropy_with_logits(some, true) + self.region(some, true)) * known.float().mean()
+            total = (
+                total + (binary_cross_entropy_with_logits(some, true) + self.region(some, true)) * known.float().mean()
+            )
         if not known.all():
             total = total + projection_loss(logits[~known], masks[~known]).mean() * (~known).float().mean()
         return total

@@ -1,12 +1,19 @@
-"""What a box alone says about a mask: where the object begins and ends along each axis (Tian et al., CVPR 2021).
+"""What a box alone says about a mask: it reaches each side of the box, and nothing lies outside (Tian et al., CVPR 2021).
 
-The largest value of a mask over each plane across an axis is 1 between the object's ends and 0 beyond. These three
-profiles are compared, so an instance with a box and no mask teaches the mask head too.
+The largest value of a mask over each plane across an axis must be 1 between the sides of the box. These three profiles
+are compared, so an instance with a box and no mask teaches the mask head too. BoxInst also takes the profiles beyond
+the sides; but that nothing is there is known voxel by voxel. (With the profiles alone a voxel that is the largest in
+its plane along one axis and lies outside along another is pulled both ways, and descent ends there.)
 """
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+from torch.nn.functional import softplus
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SMOOTH = 1e-5
 
@@ -17,16 +24,17 @@ def profiles(masks: Tensor) -> list[Tensor]:
 
 
 def projection_loss(logits: Tensor, extents: Tensor) -> Tensor:
-    """1 - Dice of the profiles, mean over the axes.
+    """1 - Dice of the profiles inside, mean over the axes, + binary cross-entropy of the voxels outside.
 
     Args:
         logits: (R, d, h, w) of the masks.
-        extents: (R, d, h, w) 0 or 1, the part of the true box in each box; only its profiles are looked at.
+        extents: (R, d, h, w) 0 or 1, the part of the true box in each box.
 
     Returns:
         (R,).
     """
     # Squares in the denominator (V-Net), as in BoxInst.
-    pairs = zip(profiles(logits.sigmoid()), profiles(extents), strict=True)
+    pairs = zip(profiles(logits.sigmoid() * extents), profiles(extents), strict=True)
     dice = [(2 * (p * t).sum(1) + SMOOTH) / ((p * p).sum(1) + (t * t).sum(1) + SMOOTH) for p, t in pairs]
-    return 1 - sum(dice) / 3  # type: ignore[return-value]
+    outside = (softplus(logits) * (1 - extents)).mean((1, 2, 3))
+    return 1 - sum(dice) / 3 + outside  # type: ignore[return-value]

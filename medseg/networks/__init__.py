@@ -2,6 +2,8 @@
 
 from medseg.networks.dropout import ChannelDropout
 from medseg.networks.encoder import Encoder
+from medseg.networks.mask_rcnn import MaskRCNN
+from medseg.networks.monai_encoder import MonaiEncoder
 from medseg.networks.unet import UNet
 
-__all__ = ["ChannelDropout", "Encoder", "UNet"]
+__all__ = ["ChannelDropout", "Encoder", "MaskRCNN", "MonaiEncoder", "UNet"]

@@ -6,6 +6,7 @@ Dropout stands before the last layer of each, so Monte Carlo samples of instance
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import torch
@@ -71,7 +72,7 @@ class MaskHead(nn.Module):
     ) -> None:
         super().__init__()
         widths = [channels] + [width] * depth
-        blocks = [block(n, m, padding=1) for n, m in zip(widths, widths[1:], strict=False)]
+        blocks = [block(n, m, padding=1) for n, m in itertools.pairwise(widths)]
         self.convolutions = nn.Sequential(*(layer for layers in blocks for layer in layers))
         d, h, w = scale
         self.up = nn.ConvTranspose3d(width, width, (d, h, w), (d, h, w))

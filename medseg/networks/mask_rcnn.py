@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from medseg.boxes.convention import clip
 from medseg.boxes.nms import nms_by_class
@@ -109,7 +109,8 @@ class MaskRCNN(nn.Module):
     Args:
         in_channels: channels of the image.
         classes: K without background.
-        anchors: sizes in voxels of the image for each proposal level, finest first: (A, 3) a level.
+        anchors: sizes in voxels of the image for each level of the pyramid, finest first: (A, 3) a level, or none where
+            a level only gives features.
         features, strides, kernel_sizes: of the encoder, see `Encoder`.
         encoder: another one instead: returns features finest first, and has `features` and `strides` (`MonaiEncoder`).
         channels: of the pyramid, a multiple of 8.
@@ -167,9 +168,7 @@ class MaskRCNN(nn.Module):
         self.box_head = BoxHead(channels, classes, width, dropout=dropout)
         self.mask_size, self.mask_scale = triple(mask_size), triple(mask_scale)
         masks = classes if mask_per_class else 1
-        self.mask_head = MaskHead(
-            channels + fine_channels, masks, mask_width, scale=self.mask_scale, dropout=dropout
-        )
+        self.mask_head = MaskHead(channels + fine_channels, masks, mask_width, scale=self.mask_scale, dropout=dropout)
         self.classes, self.mask_per_class = classes, mask_per_class
         self.per_image, self.min_score, self.box_nms, self.most_proposals = per_image, min_score, box_nms, proposals
 
@@ -179,12 +178,16 @@ class MaskRCNN(nn.Module):
         return cumulative(cast("Sequence[Triple]", self.encoder.strides))[-1]
 
     def forward(self, images: Tensor, truth: Sequence[Truth] | None = None) -> Sampled | list[Detections]:
-        """(B, C, D, H, W), each size a multiple of `divisor`, and what is true in each image.
+        """Images (B, C, D, H, W), and what is true in each of them.
 
         Returns:
             `Sampled` in training mode, else `Detections` for each image.
+
+        Raises:
+            ValueError: in training mode without truth, or with images that `divisor` does not divide (else they are
+                filled up behind with their edge values).
         """
-        pyramid = self.pyramid(images)
+        pyramid = self.pyramid(images if self.training else filled_up(images, self.divisor))
         proposed = self.rpn(pyramid.levels[: len(self.strides)])
         shape = images.shape[2:]
         found = proposals(proposed, shape, after=self.most_proposals)
@@ -287,6 +290,12 @@ class MaskRCNN(nn.Module):
             semantic=pyramid.semantic,
             true_semantic=torch.stack([semantic_target(t) for t in truth]),
         )
+
+
+def filled_up(images: Tensor, divisor: Sequence[int]) -> Tensor:
+    """(B, C, D, H, W) with its edge values repeated behind, to multiples of a divisor."""
+    behind = [-n % d for n, d in zip(images.shape[2:], divisor, strict=True)]
+    return pad(images, (0, behind[2], 0, behind[1], 0, behind[0]), mode="replicate") if any(behind) else images
 
 
 def cumulative(strides: Sequence[Triple]) -> list[tuple[int, int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import log
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,36 +39,38 @@ class Proposed:
 
 
 class RPN(nn.Module):
-    """One head for all levels of the pyramid.
+    """One head for all levels of the pyramid that propose something.
 
     Args:
         channels: of the pyramid.
         strides: of each level, voxels of the image.
-        sizes: anchor sizes of each level, voxels of the image: (A, 3) a level, as many on each.
+        sizes: anchor sizes of each level, voxels of the image: (A, 3) a level, as many on each, or none.
     """
 
     def __init__(
         self, channels: int, strides: Sequence[tuple[int, int, int]], sizes: Sequence[Sequence[Sequence[float]]]
     ) -> None:
         super().__init__()
-        counts = {len(s) for s in sizes}
+        counts = {len(s) for s in sizes if len(s)}
         if len(sizes) != len(strides) or len(counts) != 1:
-            msg = f"{len(strides)} levels need as many lists of equally many anchor sizes, got {[len(s) for s in sizes]}"
+            msg = (
+                f"{len(strides)} levels need as many lists of equally many anchor sizes, got {[len(s) for s in sizes]}"
+            )
             raise ValueError(msg)
-        self.strides, self.sizes = [tuple(s) for s in strides], sizes
+        self.levels = [level for level, some in enumerate(sizes) if len(some)]
+        self.strides, self.sizes = [tuple(strides[i]) for i in self.levels], [sizes[i] for i in self.levels]
         self.anchors_per_place = counts.pop()
         self.shared = nn.Sequential(nn.Conv3d(channels, channels, 3, padding=1), nn.LeakyReLU(0.01))
         self.objectness = nn.Conv3d(channels, self.anchors_per_place, 1)
         self.codes = nn.Conv3d(channels, 6 * self.anchors_per_place, 1)
-        for layer in (self.objectness, self.codes):
+        for layer, bias in ((self.objectness, -log((1 - PRIOR) / PRIOR)), (self.codes, 0.0)):
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
-        nn.init.constant_(self.objectness.bias, -log((1 - PRIOR) / PRIOR))
+            nn.init.constant_(cast("Tensor", layer.bias), bias)
 
     def forward(self, levels: Sequence[Tensor]) -> Proposed:
         """Pyramid levels (B, channels, D_l, H_l, W_l), finest first -> objectness and codes of all anchors."""
         logits, codes, anchors = [], [], []
-        for level, stride, sizes in zip(levels, self.strides, self.sizes, strict=True):
+        for level, stride, sizes in zip([levels[i] for i in self.levels], self.strides, self.sizes, strict=True):
             shared = self.shared(level)
             logits.append(self.objectness(shared).movedim(1, -1).flatten(1))
             codes.append(self.codes(shared).movedim(1, -1).unflatten(-1, (-1, 6)).flatten(1, 4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -76,9 +77,8 @@ def assign_anchors(anchors: Tensor, per_level: Sequence[int], per_place: int, tr
     """
     matched = torch.full((len(anchors),), NEGATIVE, device=anchors.device)
     if len(truth.boxes):
-        matcher = ATSSMatcher(num_candidates=4, similarity_fn=iou_matrix, center_in_gt=False)
         places = [n // per_place for n in per_level]
-        matched = matcher.compute_matches(truth.boxes, anchors, places, per_place)[1].long()
+        matched = _matcher().compute_matches(truth.boxes, anchors, places, per_place)[1].long()
         matched = torch.where(matched >= 0, matched, torch.full_like(matched, NEGATIVE))
     return _without_ignored(matched, anchors, truth)
 
@@ -118,6 +118,11 @@ def semantic_target(truth: Truth) -> Tensor:
     table[truth.ids] = torch.where(truth.has_mask, truth.classes + 1, -1)
     table[truth.ignored_ids] = -1
     return table[truth.labels.long()]
+
+
+@cache
+def _matcher() -> ATSSMatcher:
+    return ATSSMatcher(num_candidates=4, similarity_fn=iou_matrix, center_in_gt=False)  # says so in the log: once
 
 
 def _looked_up(table: Tensor, ids: Tensor) -> Tensor:

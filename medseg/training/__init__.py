@@ -2,8 +2,18 @@
 
 from medseg.training.datalist import datalist
 from medseg.training.gradients import GradientGuard
+from medseg.training.instance_metric import MaskAP
+from medseg.training.instances import prepare_instances
 from medseg.training.metrics import ExactMetric
 from medseg.training.precision import MixedPrecisionInferer
 from medseg.training.schedule import BudgetedSchedule
 
-__all__ = ["BudgetedSchedule", "ExactMetric", "GradientGuard", "MixedPrecisionInferer", "datalist"]
+__all__ = [
+    "BudgetedSchedule",
+    "ExactMetric",
+    "GradientGuard",
+    "MaskAP",
+    "MixedPrecisionInferer",
+    "datalist",
+    "prepare_instances",
+]

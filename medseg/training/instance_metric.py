@@ -6,12 +6,12 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from ignite.metrics import Metric
 from ignite.metrics.metric import reinit__is_reduced
 
 from medseg.inferers.instances.of_network import instances_of
 from medseg.inferers.instances.paste import label_map
+from medseg.metrics.contingency import contingency
 from medseg.metrics.instance import ScoredCase, instance_overlaps, precision_recall, scored_case
 
 if TYPE_CHECKING:
@@ -55,19 +55,25 @@ class MaskAP(Metric):
 
 
 def scored(found: Detections, truth: Truth) -> Mapping[int, ScoredCase]:
-    """Class -> how its detections in one image meet the truth."""
-    shape = tuple(truth.labels.shape)
-    instances = instances_of(found, shape)
-    written_map = label_map(instances, shape)
-    pred, written = written_map.ids.astype(np.int64), written_map.voxels
+    """Class -> how its detections in one image meet the truth; what lies mostly in ignored regions is left out."""
+    labels = truth.labels.cpu().numpy().astype(np.int64)
+    instances = instances_of(found, labels.shape)
+    pred = label_map(instances, labels.shape).ids.astype(np.int64)
+    ignored = np.isin(labels, truth.ignored_ids.cpu().numpy())
+    voxels = np.bincount(pred.ravel(), minlength=len(instances) + 1)[1:]
+    told = np.bincount(pred[~ignored], minlength=len(instances) + 1)[1:] * 2 > voxels
+    ids, of_truth = truth.ids.cpu().numpy(), truth.classes.cpu().numpy()
+    of_found, scores = instances.classes.cpu().numpy(), instances.scores.cpu().numpy()
     out = {}
-    for value in sorted({*instances.classes.tolist(), *truth.classes.tolist()}):
-        ref = torch.where(torch.isin(truth.labels.long(), truth.ids[truth.classes == value]), truth.labels.long(), 0)
-        own = np.flatnonzero((instances.classes == value).cpu().numpy() & (written > 0)) + 1
-        scores = {int(n): float(instances.scores[n - 1]) for n in own}
-        overlaps = instance_overlaps(np.where(np.isin(pred, own), pred, 0), ref.cpu().numpy())
-        out[value] = scored_case(overlaps, scores)
+    for value in sorted({*of_found.tolist(), *of_truth.tolist()}):
+        own = np.flatnonzero((of_found == value) & told) + 1
+        both = contingency(_only(pred, own), _only(labels, ids[of_truth == value]))
+        out[value] = scored_case(instance_overlaps(both), {int(n): float(scores[n - 1]) for n in own})
     return out
+
+
+def _only(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    return np.where(np.isin(labels, ids), labels, 0)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -1,28 +1,16 @@
-"""Between MONAI's loaders and engines and a network that learns instances."""
+"""From a batch of images and instance maps to what a network that learns instances is given."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from medseg.networks.truth import Truth, truth_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-
-def collate_instances(cases: Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """A batch: images and instance maps stacked, tables of instances (`classes`, `flags`) as lists.
-
-    Args:
-        cases: what `InstancesFromLabeld` and the crops after it return; or lists of them, of transforms that give
-            several samples a case.
-    """
-    flat = [one for case in cases for one in (case if isinstance(case, list | tuple) else [case])]
-    stacked = {key: torch.stack([torch.as_tensor(case[key]) for case in flat]) for key in ("image", "label")}
-    return stacked | {key: [case[key] for case in flat] for key in ("classes", "flags")}
+    import torch
+    from torch import Tensor
 
 
 def prepare_instances(
@@ -31,7 +19,7 @@ def prepare_instances(
     """`prepare_batch` of MONAI's trainer and evaluator: boxes are made from the maps as they are now.
 
     Args:
-        batch: of `collate_instances`.
+        batch: of `medseg.transforms.collate_instances`.
         device: where the network computes.
         non_blocking: copy without waiting.
         how: as MONAI hands it on to `Tensor.to`.

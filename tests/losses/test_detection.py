@@ -54,15 +54,15 @@ def test_the_terms_are_their_definitions():
         ),
     }
     for name, value in expected.items():
-        assert loss.terms[name] == pytest.approx(float(value))
+        assert loss.terms[name] == pytest.approx(value.item())
     # a cube of 4 shifted by 1/2 along each axis: 3.5^3 of 2 * 4^3 - 3.5^3, in a hull of 4.5^3
     both = 3.5**3
     union = 2 * 64 - both
     giou = both / union - (4.5**3 - union) / 4.5**3
     code = (batch.anchor_codes - batch.true_anchor_codes).abs()
     smooth = torch.where(code < 0.1, 0.5 * code**2 / 0.1, code - 0.05).mean()
-    assert loss.terms["anchor_box"] == pytest.approx(float(smooth) + 1 - giou, rel=1e-4)
-    assert float(total) == pytest.approx(sum(loss.terms.values()), rel=1e-5)
+    assert loss.terms["anchor_box"] == pytest.approx(smooth.item() + 1 - giou, rel=1e-4)
+    assert total.item() == pytest.approx(sum(loss.terms.values()), rel=1e-5)
 
 
 def test_unknown_voxels_have_no_gradient_and_the_known_ones_have():
@@ -81,9 +81,9 @@ def test_a_box_alone_teaches_the_extent_of_a_mask():
     extents = torch.zeros(1, 8, 8, 8)
     extents[:, 2:6, 1:7, 3:5] = 1
     torch.manual_seed(0)
-    logits = (torch.randn(1, 8, 8, 8) * 0.1).requires_grad_()
+    logits = (torch.randn(1, 8, 8, 8) * 0.1 - 0.5).requires_grad_()
     optimizer = torch.optim.Adam([logits], 0.3)
-    for _ in range(150):
+    for _ in range(200):
         optimizer.zero_grad()
         projection_loss(logits, extents).sum().backward()
         optimizer.step()
@@ -97,8 +97,9 @@ def test_instances_without_masks_train_by_their_boxes_only():
     batch = sampled((True, False, True))
     DetectionLoss({term: 0.0 for term in TERMS if term != "mask"})(batch).backward()
     one = batch.mask_logits.grad[1]
-    assert one.any()
-    assert (one != 0).sum() <= 3 * 6  # where a profile is largest, and nowhere else
+    inside = batch.true_masks[1] > 0
+    assert (one[~inside] > 0).all()  # nothing is there
+    assert 0 < (one[inside] != 0).sum() <= 3 * 6  # where a profile is largest, and nowhere else
     assert (batch.mask_logits.grad[0] != 0).all()
 
 
@@ -115,7 +116,7 @@ def test_no_instance_is_no_loss_but_has_a_gradient():
 def test_weights_are_fixed_or_learned():
     batch = sampled()
     one = DetectionLoss({term: float(term == "mask") for term in TERMS})
-    assert float(one(batch)) == pytest.approx(one.terms["mask"])
+    assert one(batch).item() == pytest.approx(one.terms["mask"])
     learned = DetectionLoss("learned", region=TverskyLoss(sigmoid=True))
     optimizer = torch.optim.SGD(learned.parameters(), 0.05)
     for _ in range(400):
@@ -124,6 +125,6 @@ def test_weights_are_fixed_or_learned():
         optimizer.step()
     # the optimum of exp(-s) L + s is s = log L
     for name, s in learned.log_variance.items():
-        assert float(s) == pytest.approx(torch.tensor(learned.terms[name]).log().item(), abs=0.05)
+        assert s.item() == pytest.approx(torch.tensor(learned.terms[name]).log().item(), abs=0.05)
     with pytest.raises(ValueError, match="objectness, anchor_box"):
         DetectionLoss({"masks": 1.0})

@@ -56,7 +56,7 @@ def test_the_share_of_a_box_in_a_mask_is_counted_voxel_by_voxel():
     low = torch.randint(-2, 5, (50, 3))
     high = low + torch.randint(1, 6, (50, 3))
     shares = share_of_boxes(mask, torch.cat([low, high], 1).float())
-    for share, a, b in zip(shares, low.clamp(min=0), high, strict=True):
+    for share, a, b in zip(shares, low.clamp(min=0), high.clamp(min=0), strict=True):
         part = mask[a[0] : b[0], a[1] : b[1], a[2] : b[2]]
         assert abs(float(share) - (float(part.float().mean()) if part.numel() else 0.0)) < 1e-6
 
@@ -72,7 +72,14 @@ def test_proposals_belong_to_what_they_overlap_and_ignored_regions_teach_nothing
             [9, 0, 0, 11, 2, 2],
         ]
     )
-    assert assign_proposals(boxes, truth(), positive=0.4, negative=0.2).tolist() == [0, 0, LEFT_OUT, 1, LEFT_OUT, NEGATIVE]
+    assert assign_proposals(boxes, truth(), positive=0.4, negative=0.2).tolist() == [
+        0,
+        0,
+        LEFT_OUT,
+        1,
+        LEFT_OUT,
+        NEGATIVE,
+    ]
     nothing = truth_of(torch.zeros(5, 5, 5, dtype=torch.int32), torch.zeros(0), torch.zeros(0))
     assert assign_proposals(boxes, nothing, positive=0.4, negative=0.2).tolist() == [NEGATIVE] * 6
 
