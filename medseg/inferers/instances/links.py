@@ -58,20 +58,26 @@ def _links(pieces: Sequence[Piece], views: Sequence[View]) -> list[tuple[int, in
     if not pieces:
         return []
     of = np.array([piece.view for piece in pieces])
-    pairs = touching(np.stack([p.low for p in pieces]), np.stack([p.high for p in pieces]))
+    low, high = np.stack([p.low for p in pieces]), np.stack([p.high for p in pieces])
+    start, stop = np.array([view.tile.low for view in views]), np.array([view.tile.high for view in views])
+    sizes = [np.count_nonzero(piece.mask) for piece in pieces]
+    pairs = touching(low, high)
+    first, second = pairs[of[pairs[:, 0]] != of[pairs[:, 1]]].T
+    start = np.maximum(start[of[first]], start[of[second]])
+    stop = np.minimum(stop[of[first]], stop[of[second]])
+    meet = (
+        np.maximum(np.maximum(low[first], low[second]), start) < np.minimum(np.minimum(high[first], high[second]), stop)
+    ).all(1)
     found = []
-    for i, j in pairs[of[pairs[:, 0]] != of[pairs[:, 1]]].tolist():
-        a, b = pieces[i], pieces[j]
-        one, other = views[a.view].tile, views[b.view].tile
-        seen = common(a, b, np.maximum(one.low, other.low), np.minimum(one.high, other.high))
-        if _agree(a, b, seen):
-            found.append((a.label != b.label, -seen.iou, i, j))
+    for n in np.flatnonzero(meet).tolist():
+        i, j = int(first[n]), int(second[n])
+        seen = common(pieces[i], pieces[j], start[n], stop[n])
+        if seen.both >= max(1, LINK_SHARE * min(sizes[i], sizes[j])) and _agree(pieces[i], pieces[j], seen):
+            found.append((pieces[i].label != pieces[j].label, -seen.iou, i, j))
     return [(i, j) for *_, i, j in sorted(found)]
 
 
 def _agree(a: Piece, b: Piece, seen: Common) -> bool:
-    if seen.both < LINK_SHARE * min(np.count_nonzero(a.mask), np.count_nonzero(b.mask)):
-        return False
     within = a if seen.first <= seen.second else b
     return seen.iou >= LINK_IOU or (within.cut and a.label == b.label and seen.iom >= LINK_IOM)
 

@@ -27,7 +27,7 @@ import torch
 
 from medseg.inferers.instances.found import Instances, MaskCrop, nothing, pick
 from medseg.inferers.instances.links import groups_of, touching
-from medseg.inferers.instances.pieces import pieces_of, tight
+from medseg.inferers.instances.pieces import pieces_of, shared_voxels, tight
 from medseg.inferers.instances.tiles import weight_at, weights
 
 if TYPE_CHECKING:
@@ -114,12 +114,10 @@ def _whole(group: list[Piece], views: Sequence[View]) -> Whole | None:
 
 def _missing(box: np.ndarray, seen_by: set[int], views: Sequence[View]) -> float:
     """Sum of the weights of the views that hold a box and did not see it."""
-    total = 0.0
-    for number, view in enumerate(views):
-        if number not in seen_by and (box[:3] >= view.tile.low).all() and (box[3:] <= view.tile.high).all():
-            middle = torch.from_numpy((box[:3] + box[3:]) / 2).float()
-            total += float(torch.stack([weight_at(view.tile, axis, middle[axis]) for axis in range(3)]).prod())
-    return total
+    middle = torch.from_numpy((box[:3] + box[3:]) / 2).float()
+    holds = np.all([v.tile.low for v in views] <= box[:3], 1) & np.all([v.tile.high for v in views] >= box[3:], 1)
+    blind = [views[n].tile for n in np.flatnonzero(holds).tolist() if n not in seen_by]
+    return sum(float(torch.stack([weight_at(tile, axis, middle[axis]) for axis in range(3)]).prod()) for tile in blind)
 
 
 def _mean_mask(group: list[Piece], views: Sequence[View]) -> MaskCrop:
@@ -166,9 +164,7 @@ def _told_apart(wholes: list[Whole]) -> list[Whole]:
         if i in gone or j in gone or order[i].views & order[j].views:
             continue
         a, b = order[i], order[j]
-        start, stop = np.maximum(low[i], low[j]), np.minimum(high[i], high[j])
-        both = a.mask[_slices(start - low[i], stop - low[i])] & b.mask[_slices(start - low[j], stop - low[j])]
-        shared, one, other = (np.count_nonzero(m) for m in (both, a.mask, b.mask))
+        shared, one, other = shared_voxels(a.low, a.mask, b.low, b.mask), int(a.mask.sum()), int(b.mask.sum())
         if shared >= SAME_IOU * (one + other - shared) or shared >= SAME_IOM * min(one, other):
             gone.add(j)
     return [whole for n, whole in enumerate(order) if n not in gone]

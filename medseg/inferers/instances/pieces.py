@@ -124,12 +124,23 @@ def tight(crop: MaskCrop, inside: float = INSIDE) -> tuple[np.ndarray, np.ndarra
 def common(a: Piece, b: Piece, low: np.ndarray, high: np.ndarray) -> Common:
     """Compare two pieces within the voxels low <= i < high, those that both tiles hold."""
     start, stop = np.maximum(np.maximum(a.low, b.low), low), np.minimum(np.minimum(a.high, b.high), high)
-    both = (part(a, start, stop) & part(b, start, stop)).sum() if (start < stop).all() else 0
-    return Common(int(part(a, low, high).sum()), int(part(b, low, high).sum()), int(both))
+    both = int((part(a, start, stop) & part(b, start, stop)).sum()) if (start < stop).all() else 0
+    return Common(int(part(a, low, high).sum()), int(part(b, low, high).sum()), both)
 
 
 def part(piece: Piece, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """The piece's mask in its voxels among low <= i < high."""
-    start = np.clip(low - piece.low, 0, piece.mask.shape)
-    stop = np.clip(high - piece.low, start, piece.mask.shape)
-    return piece.mask[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
+    spans = zip(piece.low.tolist(), piece.mask.shape, low.tolist(), high.tolist(), strict=True)
+    return piece.mask[tuple(slice(max(0, a - at), max(0, min(n, b - at))) for at, n, a, b in spans)]
+
+
+def shared_voxels(low_a: np.ndarray, a: np.ndarray, low_b: np.ndarray, b: np.ndarray) -> int:
+    """Voxels that two masks have in common, each bool in its own block."""
+    start, stop = np.maximum(low_a, low_b), np.minimum(low_a + a.shape, low_b + b.shape)
+    if (start >= stop).any():
+        return 0
+    of_a, of_b = (
+        mask[tuple(slice(s, e) for s, e in zip((start - low).tolist(), (stop - low).tolist(), strict=True))]
+        for low, mask in ((low_a, a), (low_b, b))
+    )
+    return int((of_a & of_b).sum())
