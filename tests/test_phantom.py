@@ -289,7 +289,7 @@ def test_the_command_writes_a_data_set_that_medseg_reads(tmp_path):
         assert image.spacing_mm == label.spacing_mm == (1, 1, 4)
         assert label.array.dtype == np.uint16
         np.testing.assert_allclose(image.grid.to_world((np.array(image.array.shape) - 1) / 2), 0, atol=1e-6)
-        out = InstancesFromLabeld("label", num_classes=3)({"label": to_metatensor(label)})
+        out = InstancesFromLabeld("label", num_classes=3, box_only_as="box")({"label": to_metatensor(label)})
         assert out["classes"].tolist() == [-1, *made.classes.values()]
         ids = np.flatnonzero(out["flags"].numpy() == BOX_ONLY).tolist()
         np.testing.assert_array_equal(out["label"][0].numpy(), strip_to_boxes(made.instances, ids))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import cc3d
 import numpy as np
@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from medseg.errors import InputError, UsageError
+from medseg.transforms.instances.rounded import round_off
 from medseg.transforms.instances.table import BOX_ONLY, IGNORE, InstanceTable, read_table, table_beside
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ class InstancesFromLabeld(MapTransform):
         flags_key: gets `flags` (N + 1,) uint8.
         from_components: the map is semantic (value v is class v - 1): each connected piece (26 neighbours, one
             value) becomes an instance, and no JSON is read.
+        box_only_as: how instances are drawn of which the file knows only the box: "ellipsoid" in the box, whose box
+            follows the object's when it is deformed (see `rounded`), or "box" as in the file. Either way only the
+            box is true.
         num_classes: a class index from here on is refused; None: any is taken.
         allow_missing_keys: let data without the key pass.
 
@@ -45,6 +49,7 @@ class InstancesFromLabeld(MapTransform):
         classes_key: str = "classes",
         flags_key: str = "flags",
         from_components: bool = False,
+        box_only_as: Literal["ellipsoid", "box"] = "ellipsoid",
         num_classes: int | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
@@ -57,6 +62,7 @@ class InstancesFromLabeld(MapTransform):
         self.classes_key = classes_key
         self.flags_key = flags_key
         self.from_components = from_components
+        self.box_only_as = box_only_as
         self.num_classes = num_classes
 
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
@@ -82,6 +88,8 @@ class InstancesFromLabeld(MapTransform):
             else:
                 ids, classes, flags = _renumbered(values, file)
             self._check(classes, file)
+            if self.box_only_as == "ellipsoid":
+                ids = round_off(ids, np.flatnonzero(flags & BOX_ONLY).tolist()) if (flags & BOX_ONLY).any() else ids
             small = len(classes) <= np.iinfo(np.int16).max
             out[key] = _like(torch.from_numpy(ids.astype(np.int16 if small else np.int32))[None], label)
             out[self.classes_key] = torch.from_numpy(classes)

@@ -153,3 +153,16 @@ def test_other_shapes_and_several_keys_are_refused():
         InstancesFromLabeld("label")({"label": torch.zeros(2, 3, 3, 3)})
     with refused(UsageError, "MS-U155", "got 2 keys"):
         InstancesFromLabeld(["a", "b"])  # type: ignore[arg-type]
+
+
+def test_instances_that_are_only_boxes_are_drawn_as_asked(tmp_path):
+    values = np.zeros((9, 9, 9), np.uint16)
+    values[:4, :4, :4], values[5:, 5:, 5:] = 1, 2
+    listed = case(tmp_path, values, {"instances": {"1": 0, "2": 0}, "box_only": [2]})
+    as_box = Compose([LOAD, InstancesFromLabeld("label", box_only_as="box")])(listed)
+    rounded = Compose([LOAD, InstancesFromLabeld("label")])(listed)
+    np.testing.assert_array_equal(as_box["label"][0].numpy(), values)
+    assert (rounded["label"] == 1).sum() == 64
+    assert (rounded["label"] == 2).sum() == 32  # the ball in a cube of 4
+    one, other = (boxes_of_instances(x["label"].as_tensor()[0])[1] for x in (as_box, rounded))
+    assert torch.equal(one, other)
