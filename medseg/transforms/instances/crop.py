@@ -76,4 +76,6 @@ def cut_patch(image: Tensor, start: Sequence[int], size: Sequence[int]) -> Tenso
         return out
     move = torch.eye(4, dtype=image.affine.dtype, device=image.affine.device)
     move[:3, 3] = torch.as_tensor([float(n) for n in start])
-    return MetaTensor(out, affine=image.affine @ move, meta=dict(image.meta))
+    patch = MetaTensor(out, meta=dict(image.meta))
+    patch.affine = image.affine @ move
+    return patch

@@ -158,4 +158,6 @@ def _like(ids: Tensor, label: Tensor) -> Tensor:
     ids = ids.to(label.device)
     if not isinstance(label, MetaTensor):
         return ids
-    return MetaTensor(ids, affine=label.affine.clone(), meta=dict(label.meta))
+    out = MetaTensor(ids, meta=dict(label.meta))
+    out.affine = label.affine.clone()
+    return out
