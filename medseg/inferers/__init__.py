@@ -12,10 +12,13 @@ uncertain.py  UncertainInferer                moments.py    mean, entropies, vot
 sampler.py    what all samplers share         replay.py     only what lies behind the first dropout
 dropout.py    McDropout                       ensemble.py   Ensemble
 mirrored.py   Mirrored: test-time augmentation
+
+instances/    InstanceInferer: objects one by one, with a network that finds them
 """
 
 from medseg.inferers.dropout import McDropout
 from medseg.inferers.ensemble import Ensemble
+from medseg.inferers.instances.inferer import InstanceInferer
 from medseg.inferers.memory import Event
 from medseg.inferers.mirrored import Mirror, Mirrored
 from medseg.inferers.moments import Uncertainty
@@ -26,6 +29,7 @@ from medseg.inferers.uncertain import UncertainInferer
 __all__ = [
     "Ensemble",
     "Event",
+    "InstanceInferer",
     "McDropout",
     "Mirror",
     "Mirrored",
