@@ -7,6 +7,7 @@ for single voxels stands, hand-worked, in `roi_align_samples.py`.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -57,6 +58,8 @@ def roi_align_3d(
     Raises:
         ValueError: a shape, dtype, device or number is not as said above, or a box names a volume that is not there.
     """
+    if not torch.compiler.is_exporting():  # a MetaTensor's own functions cost time and know nothing to add here
+        features, boxes = features.as_subclass(torch.Tensor), boxes.as_subclass(torch.Tensor)
     _check_tensors(features, boxes)
     bins = _three(output_size, int, "output_size")
     scales = _three(spatial_scale, float, "spatial_scale")
@@ -65,19 +68,18 @@ def roi_align_3d(
         msg = f"sampling_ratio is a whole number >= 1, or 0 or None for as many as the box needs, got {sampling_ratio}"
         raise ValueError(msg)
     chosen = _choose(backend, features, ratio)
-    dtype = torch.promote_types(torch.promote_types(features.dtype, boxes.dtype), torch.float32)
-    with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
-        batch = _volumes(boxes[:, 0].detach(), features.shape[0])
-        edges = boxes[:, 1:].detach().to(dtype)
-        axes = [
-            sample_axis(edges[:, a], edges[:, a + 3], scales[a], features.shape[2 + a], bins[a], ratio)
-            for a in range(3)
-        ]
+    boxes = boxes.detach()
+    batch = _volumes(boxes[:, 0], features.shape[0])
+    edges = boxes[:, 1:].to(_at_least_float32(features, boxes))
+    axes = [
+        sample_axis(edges[:, a], edges[:, a + 3], scales[a], features.shape[2 + a], bins[a], ratio) for a in range(3)
+    ]
     if chosen == "separable":
-        return separable.pool(features.as_subclass(torch.Tensor), batch, axes)
-    with torch.autocast(features.device.type, enabled=False):
-        wide = features.to(torch.promote_types(features.dtype, torch.float32))
-        return grid.pool(wide, batch, axes, ratio).to(features.dtype)
+        return separable.pool(features, batch, axes)
+    # An exported graph gets no autocast of its own, which other runtimes would not know.
+    kind = features.device.type
+    with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
+        return grid.pool(features.to(_at_least_float32(features)), batch, axes, ratio).to(features.dtype)
 
 
 def _choose(backend: str, features: Tensor, ratio: int | None) -> str:
@@ -94,6 +96,10 @@ def _choose(backend: str, features: Tensor, ratio: int | None) -> str:
     if backend == "auto":
         return "grid" if exporting or features.device.type == "mps" else "separable"  # MPS has no float64
     return backend
+
+
+def _at_least_float32(*tensors: Tensor) -> torch.dtype:
+    return torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
 
 
 def _check_tensors(features: Tensor, boxes: Tensor) -> None:

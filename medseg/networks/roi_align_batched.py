@@ -1,7 +1,7 @@
 """RoIAlign by batched matrix products: for any device, written for GPUs.
 
 RoIs whose numbers of touched voxels round up to the same three sizes share three products, however different their
-boxes are: each takes its own voxels, and one that is there only to fill the size has weight 0. Wide RoIs take the
+boxes are: each takes its own voxels, and what only fills up the size has weight 0. Wide RoIs take the
 voxels they touch, not all between. Rounding up wastes arithmetic to save launches, of which a GPU has few to spare.
 """
 
@@ -59,7 +59,7 @@ def spread(grad_out: Tensor, batch: Tensor, axes: Sequence[Samples], grad: Tenso
     flat = grad.view(-1, channels)
     for chunk in _chunks(batch, axes, grad):
         d, h, w = (m.mT for m in chunk.matrices)
-        r, nz, p = d.shape
+        r, p = d.shape[0], d.shape[2]
         ny, q, nx = h.shape[1], h.shape[2], w.shape[1]
         x = torch.matmul(w[:, None, None], grad_out.index_select(0, chunk.rois).to(grad.dtype))
         x = torch.matmul(h[:, None], x.view(r, p, q, nx * channels))
@@ -87,11 +87,21 @@ def _chunks(batch: Tensor, axes: Sequence[Samples], features: Tensor) -> Iterato
         # The features of the crop, and what is largest on the way to the bins.
         most = max(pads[0] * pads[1] * pads[2], bins[0] * pads[1] * pads[2], bins[0] * bins[1] * max(pads[2], bins[2]))
         for rois in group.split(max(1, CHUNK // (most * max(C, 1)))):
-            places = [order[rois, :pad] for order, pad in zip(orders, pads, strict=True)]
+            # A voxel that fills up is one that is touched anyway, so that no value from elsewhere (NaN) comes in.
+            real = [
+                torch.arange(pad, device=device) < count[rois, None] for count, pad in zip(counts, pads, strict=True)
+            ]
+            places = [
+                torch.where(own, order[rois, : own.shape[1]], order[rois, :1])
+                for own, order in zip(real, orders, strict=True)
+            ]
             z, y, x = places
             z = (batch[rois, None] * D + z)[:, :, None, None]
             voxels = (z * H + y[:, None, :, None]) * W + x[:, None, None, :]
-            matrices = [_matrix(a[rois], at).to(features.dtype) for a, at in zip(axes, places, strict=True)]
+            matrices = [
+                (_matrix(axis[rois], at) * own[:, None, :]).to(features.dtype)
+                for axis, at, own in zip(axes, places, real, strict=True)
+            ]
             yield _Chunk(rois, voxels.reshape(-1), matrices)
 
 
@@ -106,7 +116,7 @@ def _touched(samples: Samples) -> tuple[Tensor, Tensor]:
 
 
 def _matrix(samples: Samples, voxels: Tensor) -> Tensor:
-    """(r, bins, n) weights of n voxels of each RoI; a voxel that no sample touches has none."""
+    """(r, bins, n) weights of n voxels of each RoI."""
     distance = (samples.position[:, :, None] - voxels[:, None, :]).abs()
     hat = (1 - distance).clamp(min=0) * samples.share[:, :, None]
     belongs = samples.bins[:, None, :] == torch.arange(samples.count, device=voxels.device)[:, None]

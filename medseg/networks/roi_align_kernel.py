@@ -22,27 +22,35 @@ Taps = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def pool(
-    features: np.ndarray, batch: np.ndarray, axes: Sequence[Taps], out: np.ndarray, threads: int | None = None
+    features: np.ndarray,
+    batch: np.ndarray,
+    axes: Sequence[Taps],
+    out: np.ndarray,
+    *,
+    channels_first: bool = False,
+    threads: int | None = None,
 ) -> None:
     """Fill `out` with the bins of every RoI.
 
     Args:
-        features: (B, D, H, W, C) contiguous float32 or float64.
+        features: (B, D, H, W, C) contiguous float32 or float64; or (B, C, D, H, W), of which each RoI turns what it
+            touches to channels last: better than turning all, if the RoIs touch less than all.
         batch: (R,) int64, which volume a RoI lies in.
         axes: the samples along D, H and W; weights in the dtype of the features.
         out: (R, Pd, Ph, Pw, C) contiguous, every value is written.
+        channels_first: how the features lie.
         threads: at most this many.
     """
-    flat = [array for taps in axes for array in taps]
-    in_slabs(lambda a, b: _pool_rois(features, batch, *flat, out, a, b), len(batch), threads)
+    taps = tuple(zip(*axes, strict=True))
+    in_slabs(lambda a, b: _pool_rois(features, channels_first, batch, *taps, out, a, b), len(batch), threads)
 
 
 def spread(
     grad_out: np.ndarray, batch: np.ndarray, axes: Sequence[Taps], grad: np.ndarray, threads: int | None = None
 ) -> None:
     """Add the adjoint of `pool` to `grad`: (R, Pd, Ph, Pw, C) goes back to (B, D, H, W, C)."""
-    flat = [array for taps in axes for array in taps]
-    in_slabs(lambda a, b: _spread_planes(grad_out, batch, *flat, grad, a, b), grad.shape[0] * grad.shape[1], threads)
+    taps = tuple(zip(*axes, strict=True))
+    in_slabs(lambda a, b: _spread_planes(grad_out, batch, *taps, grad, a, b), grad.shape[0] * grad.shape[1], threads)
 
 
 def channels_last(source: np.ndarray, out: np.ndarray, threads: int | None = None) -> None:
@@ -67,125 +75,144 @@ def _transpose(source, out, rows, columns, begin, end):
 
 @kernel
 def _blend(out, source, origin, stride, index, weight, begin, end, add):
-    """out (+)= the sum over k in [begin, end) of weight[k] * source[origin + index[k] * stride :], up to four at once."""
+    """Put (or add) into `out` the sum of weight[k] * source[origin + index[k] * stride :] over k in [begin, end)."""
     n = out.size
     if begin == end and not add:
-        for i in range(n):
-            out[i] = 0
+        out[:] = 0
     k = begin
-    while k < end:
+    while k < end:  # up to four at once: `out` is written once, and the compiler makes vectors of each loop
         left = end - k
-        w0 = weight[k]
-        a = origin + index[k] * stride
-        s0 = source[a : a + n]
+        a = source[origin + index[k] * stride :][:n]
         if left == 1:
-            if add:
-                for i in range(n):
-                    out[i] += w0 * s0[i]
-            else:
-                for i in range(n):
-                    out[i] = w0 * s0[i]
+            _blend_1(out, a, weight[k], add)
             return
-        w1 = weight[k + 1]
-        a = origin + index[k + 1] * stride
-        s1 = source[a : a + n]
+        b = source[origin + index[k + 1] * stride :][:n]
         if left == 2:
-            if add:
-                for i in range(n):
-                    out[i] += w0 * s0[i] + w1 * s1[i]
-            else:
-                for i in range(n):
-                    out[i] = w0 * s0[i] + w1 * s1[i]
+            _blend_2(out, a, b, weight[k], weight[k + 1], add)
             return
-        w2 = weight[k + 2]
-        a = origin + index[k + 2] * stride
-        s2 = source[a : a + n]
+        c = source[origin + index[k + 2] * stride :][:n]
         if left == 3:
-            if add:
-                for i in range(n):
-                    out[i] += w0 * s0[i] + w1 * s1[i] + w2 * s2[i]
-            else:
-                for i in range(n):
-                    out[i] = w0 * s0[i] + w1 * s1[i] + w2 * s2[i]
+            _blend_3(out, a, b, c, weight[k], weight[k + 1], weight[k + 2], add)
             return
-        w3 = weight[k + 3]
-        a = origin + index[k + 3] * stride
-        s3 = source[a : a + n]
-        if add:
-            for i in range(n):
-                out[i] += w0 * s0[i] + w1 * s1[i] + w2 * s2[i] + w3 * s3[i]
-        else:
-            for i in range(n):
-                out[i] = w0 * s0[i] + w1 * s1[i] + w2 * s2[i] + w3 * s3[i]
+        d = source[origin + index[k + 3] * stride :][:n]
+        _blend_4(out, a, b, c, d, weight[k], weight[k + 1], weight[k + 2], weight[k + 3], add)
         add = True
         k += 4
 
 
 @kernel
-def _rows(low, near, far, bins, count, scratch, start, index, weight):
+def _blend_1(out, a, u, add):
+    if add:
+        for i in range(out.size):
+            out[i] += u * a[i]
+    else:
+        for i in range(out.size):
+            out[i] = u * a[i]
+
+
+@kernel
+def _blend_2(out, a, b, u, v, add):
+    if add:
+        for i in range(out.size):
+            out[i] += u * a[i] + v * b[i]
+    else:
+        for i in range(out.size):
+            out[i] = u * a[i] + v * b[i]
+
+
+@kernel
+def _blend_3(out, a, b, c, u, v, w, add):
+    if add:
+        for i in range(out.size):
+            out[i] += u * a[i] + v * b[i] + w * c[i]
+    else:
+        for i in range(out.size):
+            out[i] = u * a[i] + v * b[i] + w * c[i]
+
+
+@kernel
+def _blend_4(out, a, b, c, d, u, v, w, x, add):
+    if add:
+        for i in range(out.size):
+            out[i] += u * a[i] + v * b[i] + w * c[i] + x * d[i]
+    else:
+        for i in range(out.size):
+            out[i] = u * a[i] + v * b[i] + w * c[i] + x * d[i]
+
+
+@kernel
+def _rows(low, near, far, bins, count, sums, start, index, weight):
     """The rows of the interpolation matrix, sparse: bin p is the sum of weight[k] * voxel index[k], k < start[p + 1].
 
-    Samples that share a voxel are joined. `scratch` is zero before and after. Returns how many entries there are.
+    Samples that share a voxel are joined. `sums` is zero before and after. Returns how many entries there are.
     """
     n = 0
     k = 0
     for p in range(count):
         start[p] = n
-        first, last = scratch.size, -1
+        first, last = sums.size, -1
         while k < low.size and bins[k] <= p:
             if near[k] != 0 or far[k] != 0:
                 v = low[k]
-                scratch[v] += near[k]
-                scratch[v + 1] += far[k]
+                sums[v] += near[k]
+                sums[v + 1] += far[k]
                 first, last = min(first, v), max(last, v + 1)
             k += 1
         for v in range(first, last + 1):
-            if scratch[v] != 0:
-                index[n], weight[n] = v, scratch[v]
-                scratch[v] = 0
+            if sums[v] != 0:
+                index[n], weight[n] = v, sums[v]
+                sums[v] = 0
                 n += 1
     start[count] = n
     return n
 
 
 @kernel
-def _columns(start, index, weight, count, place, voxels, t_start, t_index, t_weight):
-    """The same matrix by its columns: which voxels are touched, rising, and which bins each of them feeds.
+def _touched(index, count, place, voxels, renumber):
+    """The voxels of the first `count` entries, rising, each once. Returns how many.
 
-    `place` is -1 before; afterwards place[v] is the row of voxel v among the touched ones. Returns their number.
+    `place` is -1 before and after. If asked, the entries are renumbered to their places among the touched voxels.
     """
-    n = start[count]
     low, high = place.size, -1
-    for k in range(n):
+    for k in range(count):
         low, high = min(low, index[k]), max(high, index[k])
         place[index[k]] = 0
-    touched = 0
+    n = 0
     for v in range(low, high + 1):
         if place[v] == 0:
-            place[v] = touched
-            voxels[touched] = v
-            t_start[touched + 1] = 0
-            touched += 1
-    t_start[0] = 0
+            place[v] = n
+            voxels[n] = v
+            n += 1
+    if renumber:
+        for k in range(count):
+            index[k] = place[index[k]]
+    for v in range(low, high + 1):
+        place[v] = -1
+    return n
+
+
+@kernel
+def _columns(start, index, weight, count, place, voxels, t_start, t_index, t_weight):
+    """The same matrix by its columns: which voxels are touched, and which bins each of them feeds, both rising.
+
+    Returns the number of touched voxels; voxel voxels[j] feeds bin t_index[k] by t_weight[k], k < t_start[j + 1].
+    """
+    n = start[count]
+    touched = _touched(index, n, place, voxels, True)
+    t_start[: touched + 1] = 0
     for k in range(n):
-        t_start[place[index[k]] + 1] += 1
+        t_start[index[k] + 1] += 1
     for j in range(touched):
         t_start[j + 1] += t_start[j]
-    for p in range(count):  # bins rise within a voxel; t_start moves on to its end and is set back below
+    for p in range(count):  # t_start moves on to the end of each column and is set back below
         for k in range(start[p], start[p + 1]):
-            j = place[index[k]]
-            t_index[t_start[j]], t_weight[t_start[j]] = p, weight[k]
-            t_start[j] += 1
+            to = t_start[index[k]]
+            t_index[to], t_weight[to] = p, weight[k]
+            t_start[index[k]] += 1
     for j in range(touched, 0, -1):
         t_start[j] = t_start[j - 1]
     t_start[0] = 0
     return touched
-
-
-@kernel
-def _clear(place, voxels, touched):
-    for j in range(touched):
-        place[voxels[j]] = -1
 
 
 @kernel
@@ -201,96 +228,120 @@ def _runs(voxels, touched, begin, length):
 
 
 @kernel
-def _pool_rois(features, batch, z_low, z_near, z_far, z_bin, y_low, y_near, y_far, y_bin, x_low, x_near, x_far, x_bin, out, a, b):  # fmt: skip
-    _, D, H, W, C = features.shape
-    _, P, Q, S, _ = out.shape
-    real = features.dtype
-    source = features.reshape(-1)
-    scratch = np.zeros(max(D, H, W) + 1, real)
-    zs, zi, zw = np.empty(P + 1, np.int64), np.empty(2 * z_low.shape[1], np.int64), np.empty(2 * z_low.shape[1], real)
-    ys, yi, yw = np.empty(Q + 1, np.int64), np.empty(2 * y_low.shape[1], np.int64), np.empty(2 * y_low.shape[1], real)
-    xs, xi, xw = np.empty(S + 1, np.int64), np.empty(2 * x_low.shape[1], np.int64), np.empty(2 * x_low.shape[1], real)
-    y_place, y_voxels = np.full(H + 1, -1, np.int64), np.empty(H, np.int64)
-    x_place, x_voxels = np.full(W + 1, -1, np.int64), np.empty(W, np.int64)
-    t_start = np.empty(max(H, W) + 1, np.int64)
-    t_index, t_weight = np.empty(max(yi.size, xi.size), np.int64), np.empty(max(yi.size, xi.size), real)
-    begin, length = np.empty(W, np.int64), np.empty(W, np.int64)
+def _crop(features, volume, z_voxels, nz, y_voxels, ny, x_voxels, nx, out):
+    """The touched voxels of (B, C, D, H, W) as (nz, ny, nx, C)."""
+    C = features.shape[1]
+    for k in range(nz):
+        for j in range(ny):
+            to = (k * ny + j) * nx * C
+            for c in range(C):
+                row = features[volume, c, z_voxels[k], y_voxels[j]]
+                for i in range(nx):
+                    out[to + i * C + c] = row[x_voxels[i]]
+
+
+@kernel
+def _pool_rois(features, first, batch, low, near, far, bins, out, begin, end):
+    D, H, W = features.shape[2:] if first else features.shape[1:4]
+    R, P, Q, S, C = out.shape
+    real, longest, most = features.dtype, max(D, H, W), 2 * max(low[0].shape[1], low[1].shape[1], low[2].shape[1])
+    flat, results, crop = features.reshape(-1), out.reshape(R, -1), np.empty(0, real)
+    sums, place = np.empty(longest + 1, real), np.empty(longest + 1, np.int64)
+    sums[:], place[:] = 0, -1
+    start, index, weight = (
+        np.empty((3, max(P, Q, S) + 1), np.int64),
+        np.empty((3, most), np.int64),
+        np.empty((3, most), real),
+    )
+    zs, zi, zw = start[0], index[0], weight[0]
+    ys, yi, yw = start[1], index[1], weight[1]
+    xs, xi, xw = start[2], index[2], weight[2]
+    voxels, touched = np.empty((3, longest), np.int64), np.empty(3, np.int64)
+    run, length = np.empty(W, np.int64), np.empty(W, np.int64)
     plane, row = np.empty(H * W * C, real), np.empty(W * C, real)
-    for r in range(a, b):
-        bins = out[r].reshape(-1)
-        z_count = _rows(z_low[r], z_near[r], z_far[r], z_bin[r], P, scratch, zs, zi, zw)
-        y_count = _rows(y_low[r], y_near[r], y_far[r], y_bin[r], Q, scratch, ys, yi, yw)
-        x_count = _rows(x_low[r], x_near[r], x_far[r], x_bin[r], S, scratch, xs, xi, xw)
-        if z_count == 0 or y_count == 0 or x_count == 0:
-            bins[:] = 0
+    for r in range(begin, end):
+        for a in range(3):
+            n = _rows(
+                low[a][r], near[a][r], far[a][r], bins[a][r], out.shape[1 + a], sums, start[a], index[a], weight[a]
+            )
+            # Along y and x, entries are numbered by their place among the touched voxels: the buffers hold only these.
+            touched[a] = _touched(index[a], n, place, voxels[a], a > 0 or first)
+        nz, ny, nx = touched
+        if nz * ny * nx == 0:
+            results[r] = 0
             continue
-        ny = _columns(ys, yi, yw, Q, y_place, y_voxels, t_start, t_index, t_weight)
-        nx = _columns(xs, xi, xw, S, x_place, x_voxels, t_start, t_index, t_weight)
-        runs = _runs(x_voxels, nx, begin, length)
-        for k in range(y_count):
-            yi[k] = y_place[yi[k]]
-        for k in range(x_count):
-            xi[k] = x_place[xi[k]]
+        if first:
+            if crop.size < nz * ny * nx * C:
+                crop = np.empty(nz * ny * nx * C, real)
+            _crop(features, batch[r], voxels[0], nz, voxels[1], ny, voxels[2], nx, crop)
+            for j in range(max(ny, nx)):
+                voxels[1:, j] = j
+            source, origin, z_stride, y_stride = crop, 0, ny * nx * C, nx * C
+        else:
+            source, origin, z_stride, y_stride = flat, batch[r] * D * H * W * C, H * W * C, W * C
+        runs = _runs(voxels[2], nx, run, length)
         for p in range(P):
             for j in range(ny):
                 for i in range(runs):
-                    to = (j * nx + begin[i]) * C
-                    origin = ((batch[r] * D * H + y_voxels[j]) * W + x_voxels[begin[i]]) * C
+                    to = (j * nx + run[i]) * C
+                    at = origin + voxels[1, j] * y_stride + voxels[2, run[i]] * C
                     part = plane[to : to + length[i] * C]
-                    _blend(part, source, origin, H * W * C, zi, zw, zs[p], zs[p + 1], False)
+                    _blend(part, source, at, z_stride, zi, zw, zs[p], zs[p + 1], False)
             for q in range(Q):
                 part = row[: nx * C]
                 _blend(part, plane, 0, nx * C, yi, yw, ys[q], ys[q + 1], False)
                 for s in range(S):
                     to = ((p * Q + q) * S + s) * C
-                    _blend(bins[to : to + C], row, 0, C, xi, xw, xs[s], xs[s + 1], False)
-        _clear(y_place, y_voxels, ny)
-        _clear(x_place, x_voxels, nx)
+                    part = results[r, to : to + C]
+                    _blend(part, row, 0, C, xi, xw, xs[s], xs[s + 1], False)
 
 
 @kernel
-def _spread_planes(grad_out, batch, z_low, z_near, z_far, z_bin, y_low, y_near, y_far, y_bin, x_low, x_near, x_far, x_bin, grad, a, b):  # fmt: skip
+def _spread_planes(grad_out, batch, low, near, far, bins, grad, begin, end):
     _, D, H, W, C = grad.shape
     R, P, Q, S, _ = grad_out.shape
-    real = grad.dtype
-    target = grad.reshape(-1)
-    scratch = np.zeros(max(D, H, W) + 1, real)
-    size = 2 * max(z_low.shape[1], y_low.shape[1], x_low.shape[1])
-    start, index, weight = np.empty(max(P, Q, S) + 1, np.int64), np.empty(size, np.int64), np.empty(size, real)
-    zs, zi, zw = np.empty(D + 1, np.int64), np.empty(size, np.int64), np.empty(size, real)
-    ys, yi, yw = np.empty(H + 1, np.int64), np.empty(size, np.int64), np.empty(size, real)
-    xs, xi, xw = np.empty(W + 1, np.int64), np.empty(size, np.int64), np.empty(size, real)
-    place = np.full(max(D, H, W) + 1, -1, np.int64)
-    z_voxels, y_voxels, x_voxels = np.empty(D, np.int64), np.empty(H, np.int64), np.empty(W, np.int64)
-    begin, length = np.empty(W, np.int64), np.empty(W, np.int64)
+    real, longest, most = grad.dtype, max(D, H, W), 2 * max(low[0].shape[1], low[1].shape[1], low[2].shape[1])
+    target, sources = grad.reshape(-1), grad_out.reshape(R, -1)
+    sums, place = np.empty(longest + 1, real), np.empty(longest + 1, np.int64)
+    sums[:], place[:] = 0, -1
+    row_start, row_index, row_weight = (
+        np.empty(max(P, Q, S) + 1, np.int64),
+        np.empty(most, np.int64),
+        np.empty(most, real),
+    )
+    start, index, weight = (
+        np.empty((3, longest + 1), np.int64),
+        np.empty((3, most), np.int64),
+        np.empty((3, most), real),
+    )
+    zs, zi, zw = start[0], index[0], weight[0]
+    ys, yi, yw = start[1], index[1], weight[1]
+    xs, xi, xw = start[2], index[2], weight[2]
+    voxels, touched = np.empty((3, longest), np.int64), np.empty(3, np.int64)
+    run, length = np.empty(W, np.int64), np.empty(W, np.int64)
     plane, rows = np.empty(Q * S * C, real), np.empty(Q * W * C, real)
     for r in range(R):
-        if (batch[r] + 1) * D <= a or batch[r] * D >= b:
+        if (batch[r] + 1) * D <= begin or batch[r] * D >= end:
             continue
-        _rows(z_low[r], z_near[r], z_far[r], z_bin[r], P, scratch, start, index, weight)
-        nz = _columns(start, index, weight, P, place, z_voxels, zs, zi, zw)
-        _clear(place, z_voxels, nz)
-        if nz == 0 or batch[r] * D + z_voxels[nz - 1] < a or batch[r] * D + z_voxels[0] >= b:
-            continue
-        _rows(y_low[r], y_near[r], y_far[r], y_bin[r], Q, scratch, start, index, weight)
-        ny = _columns(start, index, weight, Q, place, y_voxels, ys, yi, yw)
-        _clear(place, y_voxels, ny)
-        _rows(x_low[r], x_near[r], x_far[r], x_bin[r], S, scratch, start, index, weight)
-        nx = _columns(start, index, weight, S, place, x_voxels, xs, xi, xw)
-        _clear(place, x_voxels, nx)
-        runs = _runs(x_voxels, nx, begin, length)
-        source = grad_out[r].reshape(-1)
+        for a in range(3):
+            count = grad_out.shape[1 + a]
+            _rows(low[a][r], near[a][r], far[a][r], bins[a][r], count, sums, row_start, row_index, row_weight)
+            touched[a] = _columns(
+                row_start, row_index, row_weight, count, place, voxels[a], start[a], index[a], weight[a]
+            )
+        nz, ny, nx = touched
+        runs = _runs(voxels[2], nx, run, length)
         for i in range(nz):
-            z = batch[r] * D + z_voxels[i]
-            if z < a or z >= b:
+            z = batch[r] * D + voxels[0, i]
+            if z < begin or z >= end:
                 continue
-            _blend(plane, source, 0, Q * S * C, zi, zw, zs[i], zs[i + 1], False)
+            _blend(plane, sources[r], 0, plane.size, zi, zw, zs[i], zs[i + 1], False)
             for q in range(Q):
                 for j in range(nx):
-                    to = (q * nx + j) * C
-                    _blend(rows[to : to + C], plane, q * S * C, C, xi, xw, xs[j], xs[j + 1], False)
+                    part = rows[(q * nx + j) * C : (q * nx + j + 1) * C]
+                    _blend(part, plane, q * S * C, C, xi, xw, xs[j], xs[j + 1], False)
             for j in range(ny):
                 for k in range(runs):
-                    to = ((z * H + y_voxels[j]) * W + x_voxels[begin[k]]) * C
+                    to = ((z * H + voxels[1, j]) * W + voxels[2, run[k]]) * C
                     part = target[to : to + length[k] * C]
-                    _blend(part, rows, begin[k] * C, nx * C, yi, yw, ys[j], ys[j + 1], True)
+                    _blend(part, rows, run[k] * C, nx * C, yi, yw, ys[j], ys[j + 1], True)

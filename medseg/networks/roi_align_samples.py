@@ -91,7 +91,7 @@ def _adaptive(start: Tensor, width: Tensor, size: int, count: int) -> Samples:
     first = (((-1 - start) / step).floor() - 2).clamp(min=0).minimum(total.double()).long()
     some = (((size + 1) / step).floor() + 6).minimum((total - first).double()).long()
     some = torch.where(usable, some, 0)
-    k = torch.arange(int(some.max()) if len(some) else 0, device=start.device)
+    k = torch.arange(max(1, int(some.max())) if len(some) else 1, device=start.device)
     at = first[:, None] + k
     used = k < some[:, None]
     grid = each.long()[:, None]

@@ -17,6 +17,7 @@ from medseg.networks import roi_align_batched as batched
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from medseg.networks.roi_align_kernel import Taps
     from medseg.networks.roi_align_samples import Samples
 
 CHUNK = 2**22
@@ -62,11 +63,13 @@ def _pool_on_cpu(features: Tensor, batch: Tensor, axes: Sequence[Samples], compu
     out = features.new_empty(len(batch), *(axis.count for axis in axes), features.shape[1])
     if out.numel() == 0:
         return out
-    last, threads = _last(features, compute).numpy(), torch.get_num_threads()
-    direct = out.dtype == compute
+    threads, direct = torch.get_num_threads(), out.dtype == compute
+    first = features.is_contiguous() and _touched(axes) < features[:, 0].numel()
+    source = features.detach().to(compute) if first else _last(features, compute)
     for a, b in [(0, len(batch))] if direct else _parts(out):
         part = out[a:b] if direct else out[a:b].to(compute)
-        kernel.pool(last, batch[a:b].numpy(), [_taps(axis[a:b], compute) for axis in axes], part.numpy(), threads)
+        taps = [_taps(axis[a:b], compute) for axis in axes]
+        kernel.pool(source.numpy(), batch[a:b].numpy(), taps, part.numpy(), channels_first=first, threads=threads)
         if not direct:
             out[a:b] = part
     return out
@@ -85,13 +88,25 @@ def _spread_on_cpu(grad_out: Tensor, batch: Tensor, axes: Sequence[Samples], gra
         kernel.spread(part, batch[a:b].numpy(), taps, grad.numpy(), threads)
 
 
+def _touched(axes: Sequence[Samples]) -> float:
+    """How many voxels the RoIs read, at most: each as often as a RoI reads it."""
+    spans = []
+    for axis in axes:
+        used = axis.share != 0
+        first = torch.where(used, axis.position, torch.inf).amin(1).floor()
+        last = torch.where(used, axis.position, -torch.inf).amax(1).ceil()
+        spans.append((last - first + 1).clamp(0, 2 * axis.position.shape[1]))
+    return float((spans[0] * spans[1] * spans[2]).sum())
+
+
 def _parts(rois: Tensor) -> Iterator[tuple[int, int]]:
     step = max(1, CHUNK // rois[0].numel())
     return ((a, min(a + step, len(rois))) for a in range(0, len(rois), step))
 
 
-def _taps(axis: Samples, dtype: torch.dtype):
-    return tuple(tensor.contiguous().numpy() for tensor in (*axis.taps(dtype), axis.bins))
+def _taps(axis: Samples, dtype: torch.dtype) -> Taps:
+    low, near, far = axis.taps(dtype)
+    return low.numpy(), near.numpy(), far.numpy(), axis.bins.contiguous().numpy()
 
 
 def _last(x: Tensor, dtype: torch.dtype) -> Tensor:
