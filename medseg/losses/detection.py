@@ -26,7 +26,8 @@ class DetectionLoss(nn.Module):
     - objectness: binary cross-entropy of the sampled anchors.
     - anchor_box, box: smooth L1 of the codes + 1 - generalised IoU of the boxes (Rezatofighi et al., CVPR 2019).
     - class: cross-entropy of the sampled proposals.
-    - mask: binary cross-entropy + `region`; where an instance has a box only, `projection_loss`.
+    - mask: binary cross-entropy + `region`, + binary cross-entropy of single points where the network refines masks;
+      where an instance has a box only, `projection_loss`.
     - semantic: `semantic` at full resolution, where the class is known.
 
     Args:
@@ -68,7 +69,7 @@ class DetectionLoss(nn.Module):
             ),
             "class": cross_entropy(sampled.class_logits, sampled.true_classes),
             "box": box_loss(sampled.box_codes, sampled.true_box_codes, sampled.boxes, sampled.true_boxes),
-            "mask": self._mask(sampled.mask_logits, sampled.true_masks, sampled.has_mask),
+            "mask": self._mask(sampled),
             "semantic": self._semantic(sampled.semantic, sampled.true_semantic),
         }
         self.terms = {name: float(term.detach()) for name, term in terms.items()}
@@ -76,13 +77,16 @@ class DetectionLoss(nn.Module):
             return sum(self.weights[name] * term for name, term in terms.items())  # type: ignore[return-value]
         return sum((-self.log_variance[n]).exp() * term + self.log_variance[n] for n, term in terms.items())  # type: ignore[return-value]
 
-    def _mask(self, logits: Tensor, masks: Tensor, known: Tensor) -> Tensor:
+    def _mask(self, sampled: Sampled) -> Tensor:
+        known, logits, masks = sampled.has_mask, sampled.mask_logits, sampled.true_masks
         total = logits.sum() * 0.0  # no instance: no loss, but a gradient
         if known.any():
             some, true = logits[known][:, None], masks[known][:, None]
-            total = (
-                total + (binary_cross_entropy_with_logits(some, true) + self.region(some, true)) * known.float().mean()
-            )
+            share = known.float().mean()
+            total = total + (binary_cross_entropy_with_logits(some, true) + self.region(some, true)) * share
+            if sampled.point_logits.shape[1]:
+                points = binary_cross_entropy_with_logits(sampled.point_logits[known], sampled.true_points[known])
+                total = total + points * share
         if not known.all():
             total = total + projection_loss(logits[~known], masks[~known]).mean() * (~known).float().mean()
         return total

@@ -17,21 +17,21 @@ class FPN(nn.Module):
     Args:
         features: channels of each level of the encoder, finest first.
         channels: of every level of the pyramid.
+        outputs: how many levels come out, the finest ones; None: all. Coarser ones only give context.
     """
 
-    def __init__(self, features: Sequence[int], channels: int) -> None:
+    def __init__(self, features: Sequence[int], channels: int, outputs: int | None = None) -> None:
         super().__init__()
-        self.channels = channels
         self.lateral = nn.ModuleList(nn.Conv3d(n, channels, 1) for n in features)
-        self.smooth = nn.ModuleList(nn.Conv3d(channels, channels, 3, padding=1) for _ in features)
+        self.smooth = nn.ModuleList(nn.Conv3d(channels, channels, 3, padding=1) for _ in features[:outputs])
 
     def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """Features (B, F_l, D_l, H_l, W_l), finest first -> as many (B, channels, D_l, H_l, W_l)."""
+        """Features (B, F_l, D_l, H_l, W_l), finest first -> (B, channels, D_l, H_l, W_l)."""
         merged: list[Tensor] = []
         for lateral, level in zip(self.lateral[::-1], levels[::-1], strict=True):
             here = lateral(level)
             merged.append(here + upsample(merged[-1], here) if merged else here)
-        return [smooth(level) for smooth, level in zip(self.smooth, merged[::-1], strict=True)]
+        return [smooth(level) for smooth, level in zip(self.smooth, merged[::-1], strict=False)]
 
 
 def upsample(coarse: Tensor, like: Tensor) -> Tensor:

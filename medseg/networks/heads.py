@@ -9,11 +9,10 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from medseg.networks.dropout import ChannelDropout
+from medseg.networks.fpn import upsample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,11 +98,11 @@ class SemanticHead(nn.Module):
 
     def __init__(self, fine: int, channels: int, classes: int, width: int = 16) -> None:
         super().__init__()
-        self.width = width
         self.reduce = nn.Conv3d(channels, width, 1)
+        self.lateral = nn.Conv3d(fine, width, 1)
         # Instance norm, as in the encoder: over a whole image group norm's backward pass takes 20 times as long on a CPU.
         self.join = nn.Sequential(
-            nn.Conv3d(fine + width, width, 3, padding=1, bias=False),
+            nn.Conv3d(width, width, 3, padding=1, bias=False),
             nn.InstanceNorm3d(width, affine=True),
             nn.LeakyReLU(0.01),
         )
@@ -111,8 +110,8 @@ class SemanticHead(nn.Module):
 
     def forward(self, fine: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """(B, fine, D, H, W) and a pyramid level -> features (B, width, D, H, W) and logits (B, K + 1, D, H, W)."""
-        below = interpolate(self.reduce(level), size=fine.shape[2:], mode="trilinear", align_corners=False)
-        features = self.join(torch.cat([below, fine], 1))
+        lateral = self.lateral(fine)
+        features = self.join(lateral + upsample(self.reduce(level), lateral))
         return features, self.classes(features)
 
 

@@ -24,6 +24,7 @@ from medseg.networks.box_code import decode, encode
 from medseg.networks.encoder import Encoder, Triple, triple
 from medseg.networks.fpn import FPN
 from medseg.networks.heads import BoxHead, MaskHead, SemanticHead
+from medseg.networks.point_rend import PointHead, at_places, at_points, labels_at, refine, uncertain_points
 from medseg.networks.pooler import pool, with_image
 from medseg.networks.roi_align import roi_align_3d
 from medseg.networks.rpn import RPN, Proposed, proposals
@@ -60,13 +61,13 @@ class Detections:
         boxes: (N, 6).
         scores: (N,) in [0, 1].
         classes: (N,) int64, from 0.
-        masks: (N, d, h, w) probabilities inside each box.
+        masks: probabilities inside each box, (N, d, h, w), or a list of N where they are refined box by box.
     """
 
     boxes: Tensor
     scores: Tensor
     classes: Tensor
-    masks: Tensor
+    masks: Tensor | list[Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +81,7 @@ class Sampled:
         class_logits, true_classes: (R, K + 1) and (R,), 0 background, of the sampled proposals.
         box_codes, true_box_codes, boxes, true_boxes: (Q, 6) of those that hold something.
         mask_logits, true_masks: (Q, d, h, w).
+        point_logits, true_points: (Q, N) single points of the masks, N = 0 where they are not refined.
         has_mask: (Q,) bool; False: of `true_masks` only the extent along each axis is known.
         semantic, true_semantic: (B, K + 1, D, H, W) and (B, D, H, W), -1 where unknown.
     """
@@ -98,6 +100,8 @@ class Sampled:
     true_boxes: Tensor
     mask_logits: Tensor
     true_masks: Tensor
+    point_logits: Tensor
+    true_points: Tensor
     has_mask: Tensor
     semantic: Tensor
     true_semantic: Tensor
@@ -121,6 +125,7 @@ class MaskRCNN(nn.Module):
         mask_size: of the features of a mask; the mask is `mask_scale` times as large.
         mask_scale: (2, 2, 2), or (1, 2, 2) where slices are thick.
         mask_per_class: one mask for each class instead of one for all.
+        refined: ask single points of a mask again where it is unsure, see point_rend.py.
         dropout: probability in the heads.
         per_image: proposals of an image that the heads are trained on.
         min_score: detections below it are left out.
@@ -147,6 +152,7 @@ class MaskRCNN(nn.Module):
         mask_size: Triple = 14,
         mask_scale: Triple = 2,
         mask_per_class: bool = False,
+        refined: bool = False,
         dropout: float = 0.1,
         per_image: int = 48,
         min_score: float = 0.05,
@@ -162,13 +168,14 @@ class MaskRCNN(nn.Module):
         if len(self.strides) != len(anchors):
             msg = f"anchors for {len(anchors)} levels, and the encoder has {len(widths)} from level {first_level} on"
             raise ValueError(msg)
-        self.fpn = FPN(widths[first_level:], channels)
+        self.fpn = FPN(widths[first_level:], channels, len(anchors))
         self.rpn = RPN(channels, self.strides, anchors)
         self.semantic_head = SemanticHead(widths[0], channels, classes, fine_channels)
         self.box_head = BoxHead(channels, classes, width, dropout=dropout)
         self.mask_size, self.mask_scale = triple(mask_size), triple(mask_scale)
         masks = classes if mask_per_class else 1
         self.mask_head = MaskHead(channels + fine_channels, masks, mask_width, scale=self.mask_scale, dropout=dropout)
+        self.point_head = PointHead(channels + fine_channels) if refined else None
         self.classes, self.mask_per_class = classes, mask_per_class
         self.per_image, self.min_score, self.box_nms, self.most_proposals = per_image, min_score, box_nms, proposals
 
@@ -188,7 +195,7 @@ class MaskRCNN(nn.Module):
                 filled up behind with their edge values).
         """
         pyramid = self.pyramid(images if self.training else filled_up(images, self.divisor))
-        proposed = self.rpn(pyramid.levels[: len(self.strides)])
+        proposed = self.rpn(pyramid.levels)
         shape = images.shape[2:]
         found = proposals(proposed, shape, after=self.most_proposals)
         if self.training:
@@ -215,24 +222,55 @@ class MaskRCNN(nn.Module):
             self._chosen(logit.softmax(1), clip(decode(code, box), shape))
             for logit, code, box in zip(logits.split(counts), codes.split(counts), boxes, strict=True)
         ]
-        masks = self.masks(pyramid, [c[0] for c in chosen], torch.cat([c[2] for c in chosen])).sigmoid()
-        parts = masks.split([len(c[0]) for c in chosen])
-        return [Detections(*c, m) for c, m in zip(chosen, parts, strict=True)]
+        logits = self.masks(pyramid, [c[0] for c in chosen], torch.cat([c[2] for c in chosen]))
+        parts = logits.split([len(c[0]) for c in chosen])
+        return [
+            Detections(*c, self._finished(pyramid, image, c[0], mask, shape))
+            for image, (c, mask) in enumerate(zip(chosen, parts, strict=True))
+        ]
 
     def box_features(self, pyramid: Pyramid, boxes: Sequence[Tensor]) -> Tensor:
         """(R, F, 7, 7, 7) of the boxes of all images."""
-        return pool(pyramid.levels[: len(self.strides)], self.strides, boxes, 7, target=7)
+        return pool(pyramid.levels, self.strides, boxes, 7, target=7)
 
     def masks(self, pyramid: Pyramid, boxes: Sequence[Tensor], classes: Tensor) -> Tensor:
         """Logits (R, d, h, w) of the masks in boxes of given classes (R,)."""
         size = self.mask_size
-        coarse = pool(pyramid.levels[: len(self.strides)], self.strides, boxes, size, target=max(size))
+        coarse = pool(pyramid.levels, self.strides, boxes, size, target=max(size))
         scale = tuple(1 / s for s in self.fine_stride)
         fine = roi_align_3d(pyramid.fine, with_image(boxes), size, scale)
         logits = self.mask_head(torch.cat([coarse, fine.to(coarse.dtype)], 1))
         if not self.mask_per_class:
             return logits[:, 0]
         return logits[torch.arange(len(logits), device=logits.device), classes]
+
+    def _finished(
+        self, pyramid: Pyramid, image: int, boxes: Tensor, logits: Tensor, shape: Sequence[int]
+    ) -> Tensor | list[Tensor]:
+        """Probabilities of the masks of one image, refined where the network does that."""
+        if self.point_head is None:
+            return logits.sigmoid()
+        return [
+            refine(
+                mask, box, lambda points, coarse, box=box: self._asked(pyramid, image, box, points, coarse, shape)
+            ).sigmoid()
+            for mask, box in zip(logits, boxes, strict=True)
+        ]
+
+    def _asked(
+        self, pyramid: Pyramid, image: int, box: Tensor, points: Tensor, coarse: Tensor, shape: Sequence[int]
+    ) -> Tensor:
+        which = torch.full((1,), image, device=box.device)
+        features = self._point_features(pyramid, which, box[None], points[None], shape)
+        return self.point_head(features, coarse[None])[0]  # type: ignore[misc]
+
+    def _point_features(
+        self, pyramid: Pyramid, images: Tensor, boxes: Tensor, points: Tensor, shape: Sequence[int]
+    ) -> Tensor:
+        """(R, N, channels + fine_channels) at points of boxes: the finest features and the finest pyramid level."""
+        filled = [-(-n // d) * d for n, d in zip(shape, self.divisor, strict=True)]
+        both = [at_places(f, images, boxes, points, tuple(filled)) for f in (pyramid.levels[0], pyramid.fine)]
+        return torch.cat(both, -1)
 
     def _chosen(self, probabilities: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes, scores and classes that remain of one image's proposals (P, K + 1) and (P, 6)."""
@@ -271,6 +309,7 @@ class MaskRCNN(nn.Module):
         held_all = torch.cat(held)
         mask_logits = self.masks(pyramid, held, true_classes[holding] - 1)
         out = mask_logits.shape[1:]
+        points, true_points = self._points(pyramid, held, of, mask_logits, truth)
         return Sampled(
             objectness=torch.cat([logits[c] for logits, c in zip(proposed.logits, chosen, strict=True)]),
             is_object=torch.cat([(m[c] >= 0).float() for m, c in zip(matched, chosen, strict=True)]),
@@ -286,10 +325,32 @@ class MaskRCNN(nn.Module):
             true_boxes=true_boxes,
             mask_logits=mask_logits,
             true_masks=torch.cat([mask_targets(t, o, r, out) for t, o, r in zip(truth, of, held, strict=True)]),
+            point_logits=points,
+            true_points=true_points,
             has_mask=torch.cat([t.has_mask[o] for t, o in zip(truth, of, strict=True)]),
             semantic=pyramid.semantic,
             true_semantic=torch.stack([semantic_target(t) for t in truth]),
         )
+
+    def _points(
+        self,
+        pyramid: Pyramid,
+        boxes: Sequence[Tensor],
+        of: Sequence[Tensor],
+        logits: Tensor,
+        truth: Sequence[Truth],
+    ) -> tuple[Tensor, Tensor]:
+        """Logits and truth (Q, N) of single points of the masks."""
+        if self.point_head is None:
+            return logits.new_zeros((len(logits), 0)), logits.new_zeros((len(logits), 0))
+        points = uncertain_points(logits, self.point_head.points)
+        rois = with_image(boxes)
+        shape = truth[0].labels.shape
+        features = self._point_features(pyramid, rois[:, 0].long(), rois[:, 1:], points, shape)
+        coarse = at_points(logits[:, None], points)[..., 0]
+        parts = points.split([len(b) for b in boxes])
+        true = [labels_at(t.labels, t.ids[o], b, p) for t, o, b, p in zip(truth, of, boxes, parts, strict=True)]
+        return self.point_head(features, coarse), torch.cat(true)
 
 
 def filled_up(images: Tensor, divisor: Sequence[int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,7 +39,7 @@ class MonaiEncoder(nn.Module):
             raise ValueError(msg)
         self.features = tuple(level.shape[1] for level in levels)
         sizes = [(probe,) * 3, *(tuple(level.shape[2:]) for level in levels)]
-        self.strides = tuple(tuple(a // b for a, b in zip(*pair, strict=True)) for pair in zip(sizes, sizes[1:], strict=False))
+        self.strides = tuple(tuple(a // b for a, b in zip(*pair, strict=True)) for pair in itertools.pairwise(sizes))
 
     def forward(self, x: Tensor) -> Sequence[Tensor]:
         """(B, C, D, H, W) -> features of every level, finest first."""

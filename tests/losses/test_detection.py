@@ -34,6 +34,8 @@ def sampled(known: tuple[bool, ...] = (True, True, True)) -> Sampled:
         true_boxes=boxes,
         mask_logits=torch.randn(n, 6, 6, 6, requires_grad=True),
         true_masks=(torch.rand(n, 6, 6, 6) > 0.5).float(),
+        point_logits=torch.randn(n, 4, requires_grad=True),
+        true_points=(torch.rand(n, 4) > 0.5).float(),
         has_mask=torch.tensor(known, dtype=torch.bool),
         semantic=torch.randn(2, 3, 4, 4, 4, requires_grad=True),
         true_semantic=torch.randint(0, 3, (2, 4, 4, 4)),
@@ -48,7 +50,9 @@ def test_the_terms_are_their_definitions():
     expected = {
         "objectness": binary_cross_entropy_with_logits(batch.objectness, batch.is_object),
         "class": cross_entropy(batch.class_logits, batch.true_classes),
-        "mask": binary_cross_entropy_with_logits(*mask) + DiceLoss(sigmoid=True)(*mask),
+        "mask": binary_cross_entropy_with_logits(*mask)
+        + DiceLoss(sigmoid=True)(*mask)
+        + binary_cross_entropy_with_logits(batch.point_logits, batch.true_points),
         "semantic": DiceCELoss(softmax=True, to_onehot_y=True, include_background=False)(
             batch.semantic, batch.true_semantic[:, None]
         ),

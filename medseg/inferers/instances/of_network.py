@@ -8,7 +8,7 @@ import torch
 
 from medseg.boxes.crops import Crop, suppress_by_mask
 from medseg.inferers.instances.found import INSIDE, Instances, pick
-from medseg.inferers.instances.paste import paste_all
+from medseg.inferers.instances.paste import paste, paste_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +26,15 @@ def instances_of(
     Args:
         detections: of one image or tile.
         shape: (D, H, W) of it.
-        iou, iom: see `medseg.boxes.crops.suppress_by_mask`; within a class.
+        iou: masks of a class that overlap more are one object, see `medseg.boxes.crops.suppress_by_mask`.
+        iom: the same for intersection over the smaller one.
     """
-    masks = paste_all(detections.masks, detections.boxes, shape)
-    found = Instances(detections.boxes.float(), detections.scores.float(), detections.classes, masks)
+    boxes = detections.boxes.float()
+    if isinstance(detections.masks, list):  # refined box by box, each as fine as its box needs
+        masks = [paste(mask, box, shape) for mask, box in zip(detections.masks, boxes, strict=True)]
+    else:
+        masks = paste_all(detections.masks, boxes, shape)
+    found = Instances(boxes, detections.scores.float(), detections.classes, masks)
     crops = [Crop(mask.low, (mask.probability >= INSIDE).cpu()) for mask in masks]
     some = torch.tensor([bool(crop.mask.any()) for crop in crops], dtype=torch.bool)
     found, crops = pick(found, some), [crop for crop in crops if crop.mask.any()]
@@ -38,11 +43,5 @@ def instances_of(
 
 @torch.no_grad()
 def segment_tile(tile: Tensor, network: nn.Module, *, iou: float | None = 0.3, iom: float | None = 0.6) -> Instances:
-    """(1, C, d, h, w) -> its instances, in the tile's voxels.
-
-    A tile of another size than the network divides is padded with its edge values behind, and nothing found there stays.
-    """
-    divisor = getattr(network, "divisor", (1, 1, 1))
-    behind = [-n % d for n, d in zip(tile.shape[2:], divisor, strict=True)]
-    padded = torch.nn.functional.pad(tile, (0, behind[2], 0, behind[1], 0, behind[0]), mode="replicate")
-    return instances_of(network(padded)[0], tile.shape[2:], iou=iou, iom=iom)
+    """(1, C, d, h, w) -> its instances, in the tile's voxels."""
+    return instances_of(network(tile)[0], tile.shape[2:], iou=iou, iom=iom)

@@ -1,0 +1,141 @@
+"""The network as a whole: shapes, what it learns from, weights of a U-Net, other encoders, and that it learns."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.networks.nets.resnet import ResNetFeatures
+
+from medseg.losses import DetectionLoss
+from medseg.networks import MaskRCNN, MonaiEncoder, UNet
+from medseg.networks.mask_rcnn import cumulative
+from medseg.networks.truth import Truth, truth_of
+
+ANCHORS = [[[6, 6, 6]], [[12, 12, 12]]]
+
+
+def network(**options) -> MaskRCNN:
+    torch.manual_seed(0)
+    return MaskRCNN(1, 2, ANCHORS, (4, 8, 16), **({"channels": 8, "fine_channels": 4, "width": 16} | options))
+
+
+def truth(kinds=(0, 0, 0)) -> Truth:
+    labels = torch.zeros(24, 24, 24, dtype=torch.int16)
+    labels[3:9, 4:10, 5:11] = 1
+    labels[12:22, 11:21, 10:20] = 2
+    return truth_of(labels, torch.tensor([-1, 0, 1]), torch.tensor(kinds))
+
+
+def images(*of: Truth) -> torch.Tensor:
+    torch.manual_seed(1)
+    return torch.stack([(t.labels > 0).float()[None] for t in of]) + 0.1 * torch.randn(len(of), 1, 24, 24, 24)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"refined": True},
+        {"mask_per_class": True},
+        {"first_level": 0, "mask_size": (7, 14, 14), "mask_scale": (1, 2, 2)},
+    ],
+)
+def test_every_weight_learns(options):
+    net = network(**options)
+    nothing = truth_of(torch.zeros(24, 24, 24, dtype=torch.int16), torch.tensor([-1]), torch.tensor([0]))
+    sampled = net(images(truth(), nothing), [truth(), nothing])
+    loss = DetectionLoss()(sampled)
+    loss.backward()
+    without = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert not without
+    expected = {"mask_size": (7, 28, 28)} if "mask_size" in options else {"mask_size": (28, 28, 28)}
+    assert sampled.mask_logits.shape[1:] == expected["mask_size"]
+    assert len(sampled.true_classes) >= int((sampled.true_classes > 0).sum()) > 0
+    assert set(sampled.true_classes.tolist()) == {0, 1, 2}
+
+
+def test_what_is_sampled_is_what_is_true():
+    net = network()
+    sampled = net(images(truth()), [truth()])
+    boxes = {tuple(b) for b in truth().boxes.tolist()}
+    assert {tuple(b) for b in sampled.true_boxes.tolist()} == boxes
+    assert {tuple(b) for b in sampled.true_anchor_boxes.tolist()} <= boxes
+    whole = (sampled.boxes.shape[0], *sampled.mask_logits.shape[1:])
+    assert sampled.true_masks.shape == whole
+    assert set(sampled.true_masks.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_ignored_regions_and_boxes_without_masks_are_passed_on():
+    sampled = network()(images(truth()), [truth((0, 1, 2))])
+    assert not sampled.has_mask.any()
+    assert set(sampled.true_classes.tolist()) <= {0, 1}
+    assert (sampled.true_semantic == -1).sum() == 6**3 + 10**3
+
+
+@pytest.mark.parametrize("refined", [False, True])
+@torch.no_grad()
+def test_any_size_goes_in_and_boxes_stay_inside(refined):
+    net = network(refined=refined, min_score=0.0, proposals=20).eval()
+    for shape in ((24, 24, 24), (21, 18, 30)):
+        (found,) = net(torch.randn(1, 1, *shape))
+        assert len(found.boxes) == len(found.scores) == len(found.classes) == len(found.masks) > 0
+        assert (found.boxes[:, :3] >= 0).all()
+        assert (found.boxes[:, 3:] <= torch.tensor(shape)).all()
+        assert (found.scores.diff() <= 0).all()
+        assert all(((m >= 0) & (m <= 1)).all() for m in found.masks)
+
+
+def test_misuse_says_what_is_wanted():
+    with pytest.raises(ValueError, match="what is true"):
+        network()(torch.zeros(1, 1, 24, 24, 24))
+    with pytest.raises(ValueError, match="anchors for 4 levels"):
+        MaskRCNN(1, 1, [[[4, 4, 4]]] * 4, (4, 8, 16))
+    with pytest.raises(ValueError, match="equally many"):
+        MaskRCNN(1, 1, [[[4, 4, 4]], [[4, 4, 4]] * 2], (4, 8, 16))
+
+
+@torch.no_grad()
+def test_the_encoder_takes_a_u_nets_weights():
+    unet = UNet(1, 3, (4, 8, 16))
+    net = network()
+    net.encoder.load_state_dict(unet.encoder.state_dict())
+    x = torch.randn(1, 1, 16, 16, 16)
+    assert all(torch.equal(a, b) for a, b in zip(net.encoder(x), unet.encoder(x), strict=True))
+
+
+def test_an_encoder_of_monai_takes_its_place():
+    encoder = MonaiEncoder(ResNetFeatures("resnet18", pretrained=False, spatial_dims=3, in_channels=1))
+    assert cumulative(encoder.strides)[:3] == [(2, 2, 2), (4, 4, 4), (8, 8, 8)]
+    net = MaskRCNN(1, 2, ANCHORS, encoder=encoder, channels=8, fine_channels=4)
+    sampled = net(images(truth(), truth())[..., :24], [truth(), truth()]) if net.divisor == (8, 8, 8) else None
+    if sampled is None:  # it divides by 32
+        labels = torch.zeros(32, 32, 32, dtype=torch.int16)
+        labels[4:14, 4:14, 4:14] = 1
+        one = truth_of(labels, torch.tensor([-1, 0]), torch.tensor([0, 0]))
+        sampled = net(torch.randn(2, 1, 32, 32, 32), [one, one])
+    assert sampled.semantic.shape[2:] == sampled.true_semantic.shape[1:]
+    DetectionLoss()(sampled).backward()
+    assert encoder.network.conv1.weight.grad.any()
+    with pytest.raises(ValueError, match="several resolutions"):
+        MonaiEncoder(torch.nn.Conv3d(1, 4, 3))
+
+
+@pytest.mark.slow
+def test_it_learns_one_image_by_heart():
+    net = network()
+    one = truth()
+    x = images(one)
+    optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
+    loss = DetectionLoss()
+    for _ in range(250):
+        optimizer.zero_grad()
+        loss(net(x, [one])).backward()
+        optimizer.step()
+    net.eval()
+    with torch.no_grad():
+        (found,) = net(x)
+    assert found.classes[:2].sort().values.tolist() == [0, 1]
+    assert (found.scores[:2] > 0.8).all()
+    order = found.classes[:2].argsort()
+    assert (found.boxes[:2][order] - one.boxes).abs().max() < 1.5
+    assert (found.masks[:2] > 0.5).float().mean() > 0.8  # cubes fill their boxes
