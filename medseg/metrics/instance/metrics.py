@@ -112,11 +112,40 @@ def instance_metrics(
     if spacing.shape != (3,) or not (np.isfinite(spacing) & (spacing > 0)).all() or not len(iou):
         msg = f"three spacings above 0 mm and one IoU threshold or more are needed, got {spacing_mm} and iou={iou}"
         raise ValueError(msg)
-    overlaps, voxel_mm3 = instance_overlaps(contingency(pred, ref)), float(spacing.prod())
+    overlaps = instance_overlaps(contingency(pred, ref))
+    return measured(
+        overlaps, pred, ref, spacing, scored=None if scores is None else scored_case(overlaps, scores), iou=iou,
+        buckets_mm3=buckets_mm3, definition=definition,
+    )  # fmt: skip
+
+
+def measured(
+    overlaps: Overlaps,
+    pred: np.ndarray,
+    ref: np.ndarray,
+    spacing_mm: np.ndarray,
+    *,
+    scored: ScoredCase | None,
+    iou: Sequence[float],
+    buckets_mm3: Mapping[str, tuple[float, float]] | None,
+    definition: Definition | None,
+) -> InstanceMetrics:
+    """As `instance_metrics`, where it is known already which instances count and which of them may be a pair.
+
+    Args:
+        overlaps: of instances of the two maps.
+        pred: (I, J, K) integers.
+        ref: the same shape.
+        spacing_mm: (3,) along the array axes.
+        scored: the same `overlaps` with confidences.
+        iou: as there, as are the others.
+        buckets_mm3: size classes.
+        definition: of the surfaces.
+    """
+    voxel_mm3 = float(spacing_mm.prod())
     matchings = {float(t): match_optimal(overlaps, t, strict=False) for t in iou}
     first = next(iter(matchings.values()))
-    hd95 = definition and pair_hd95(pred, ref, first, spacing_mm=spacing_mm, definition=definition)
-    scored = None if scores is None else scored_case(overlaps, scores)
+    hd95 = definition and pair_hd95(pred, ref, first, spacing_mm=spacing_mm.tolist(), definition=definition)
     return InstanceMetrics(
         overlaps,
         definition,
@@ -129,7 +158,7 @@ def instance_metrics(
             for name, counts in by_size(matching, buckets_mm3 or {}, voxel_mm3=voxel_mm3).items()
         },
         scored,
-        None if scored is None else _centre_hits(pred, ref, scored, spacing),
+        None if scored is None else _centre_hits(pred, ref, scored, spacing_mm),
     )
 
 

@@ -5,7 +5,7 @@ Only touching pairs are listed, so that hundreds of instances need no table of a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ class Overlaps:
         ref_sizes: (R,) likewise.
         index: (N, 2) int64, the touching pairs as indices into `pred_ids` and `ref_ids`, in lexical order.
         shared: (N,) how much the two of a pair have in common, in the unit of the sizes.
+        sums: (N,) the sizes of the two of a pair added up; None: those above. They differ where some pairs were
+            compared by their boxes (see `medseg.metrics.instance.described`).
     """
 
     pred_ids: np.ndarray
@@ -36,6 +38,7 @@ class Overlaps:
     ref_sizes: np.ndarray
     index: np.ndarray
     shared: np.ndarray
+    sums: np.ndarray | None = None
 
     @property
     def n_pred(self) -> int:
@@ -67,10 +70,18 @@ class Overlaps:
         pairs = preds[self.index[:, 0]] & refs[self.index[:, 1]]
         index = np.stack([(np.cumsum(kept) - 1)[i] for kept, i in zip((preds, refs), self.index[pairs].T, strict=True)])
         sizes = self.pred_sizes[preds], self.ref_sizes[refs]
-        return Overlaps(self.pred_ids[preds], self.ref_ids[refs], *sizes, index.T, self.shared[pairs])
+        sums = None if self.sums is None else self.sums[pairs]
+        return Overlaps(self.pred_ids[preds], self.ref_ids[refs], *sizes, index.T, self.shared[pairs], sums)
+
+    def where(self, pairs: np.ndarray) -> Overlaps:
+        """All instances, but only the pairs that a mask (N,) keeps, such as those of one class."""
+        sums = None if self.sums is None else self.sums[pairs]
+        return replace(self, index=self.index[pairs], shared=self.shared[pairs], sums=sums)
 
     @property
     def _both(self) -> np.ndarray:
+        if self.sums is not None:
+            return self.sums
         return self.pred_sizes[self.index[:, 0]] + self.ref_sizes[self.index[:, 1]]
 
 
