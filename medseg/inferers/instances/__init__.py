@@ -7,6 +7,8 @@ test_time.py  mirrors, sizes, ensembles                 merge.py        pieces b
 inferer.py    InstanceInferer: all of it
 
 How sure is it?
+dropout.py      samples of a tile by Monte Carlo dropout
+samples.py      several samples of a whole volume
 association.py  which instances of several samples are one object
 agreement.py    how often it was found, and what varies
 

@@ -1,9 +1,9 @@
 """From a mask head's small masks to the voxels of an image, and from many instances to one integer map.
 
 The m cells of a mask are spread evenly over its box, as volumetric RoIAlign samples them: cell k has its centre at
-low + (k + 1/2) * size / m, voxel i at i + 1/2. Between centres of cells the value is interpolated linearly along each
-axis in turn (three small matrix products, as the weights are separable); beyond the outermost centres it stays. The
-voxels whose centre lies in the box are written, or if there is none the one that holds the box's centre.
+low + (k + 1/2) * size / m, voxel i at i + 1/2. Between centres of cells the value is interpolated linearly along one
+axis after the other (compiled loops on the CPU, three small matrix products elsewhere); beyond the outermost centres it
+stays. The voxels whose centre lies in the box are written, or if there is none the one that holds the box's centre.
 
 Worked example, one axis: two cells (0, 1) over the box [2, 6). Their centres are at 3 and 5; the voxels 2 to 5 with
 centres 2.5, 3.5, 4.5 and 5.5 get 0, 0.25, 0.75 and 1.
@@ -22,6 +22,7 @@ import torch
 
 from medseg.errors import UsageError
 from medseg.inferers.instances.found import INSIDE, MaskCrop
+from medseg.inferers.instances.paste_kernel import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from medseg.inferers.instances.found import Instances
 
-# Masks of which the weights are made at one time.
+# Masks of which the weights are made at one time, where masks are not on the CPU.
 AT_A_TIME = 256
 
 
@@ -77,11 +78,7 @@ def paste_all(masks: Tensor, boxes: Tensor, shape: Sequence[int]) -> list[MaskCr
         what = f"masks {tuple(masks.shape)} and boxes {tuple(boxes.shape)}"
         raise UsageError("MS-U370", what, mend="give masks as (N, d, h, w) and boxes as (N, 6)")
     masks = masks if masks.dtype == torch.float64 else masks.float()
-    crops = []
-    for begin in range(0, len(masks), AT_A_TIME):
-        part = slice(begin, begin + AT_A_TIME)
-        crops += _pasted(masks[part], boxes[part].to(masks.dtype), shape)
-    return crops
+    return (_compiled if masks.device.type == "cpu" else _by_products)(masks, boxes, shape)
 
 
 def label_map(
@@ -122,8 +119,27 @@ def label_map(
     return LabelMap(ids, voxels)
 
 
-def _pasted(masks: Tensor, boxes: Tensor, shape: Sequence[int]) -> list[MaskCrop]:
+def _compiled(masks: Tensor, boxes: Tensor, shape: Sequence[int]) -> list[MaskCrop]:
     first, last = _voxels(boxes, shape)
+    crops, cells, edges = [], masks.detach().contiguous().numpy(), boxes.detach().double().numpy()
+    for n, (low, high) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
+        out = np.empty([b - a for a, b in zip(low, high, strict=True)], cells.dtype)
+        if out.size:
+            fill(cells[n], edges[n], np.array(low), out)
+        crops.append(MaskCrop((low[0], low[1], low[2]), torch.from_numpy(out)))
+    return crops
+
+
+def _by_products(masks: Tensor, boxes: Tensor, shape: Sequence[int]) -> list[MaskCrop]:
+    first, last = _voxels(boxes, shape)
+    crops = []
+    for begin in range(0, len(masks), AT_A_TIME):
+        part = slice(begin, begin + AT_A_TIME)
+        crops += _multiplied(masks[part], boxes[part].to(masks.dtype), first[part], last[part])
+    return crops
+
+
+def _multiplied(masks: Tensor, boxes: Tensor, first: Tensor, last: Tensor) -> list[MaskCrop]:
     weights = []
     for axis in range(3):
         low, size = boxes[:, axis], boxes[:, 3 + axis] - boxes[:, axis]
@@ -132,9 +148,6 @@ def _pasted(masks: Tensor, boxes: Tensor, shape: Sequence[int]) -> list[MaskCrop
     crops = []
     for n, (low, high) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
         d, h, w = (b - a for a, b in zip(low, high, strict=True))
-        if not d * h * w:
-            crops.append(MaskCrop((low[0], low[1], low[2]), masks.new_zeros((0, 0, 0))))
-            continue
         along_w = masks[n] @ weights[2][n, :w].T  # (m, n, w)
         along_h = weights[1][n, :h] @ along_w  # (m, h, w)
         along_d = weights[0][n, :d] @ along_h.reshape(len(along_h), h * w)
@@ -154,8 +167,7 @@ def _voxels(boxes: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
     limit = torch.tensor(tuple(shape))
     first = torch.minimum(first.clamp(min=0), limit)
     last = torch.maximum(torch.minimum(last, limit), first)
-    empty = (last <= first).any(1, keepdim=True)
-    return first, torch.where(empty, first, last)
+    return first, torch.where((last <= first).any(1, keepdim=True), first, last)
 
 
 def _weights(low: Tensor, size: Tensor, start: Tensor, count: int, cells: int) -> Tensor:

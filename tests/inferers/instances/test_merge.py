@@ -259,9 +259,10 @@ def test_nothing_seen():
 MANY = """
 import numpy as np, re, torch
 from pathlib import Path
-from medseg.inferers.instances import label_map, merge, tiles, views
 from medseg.inferers.instances.found import Instances
-from medseg.inferers.instances.paste import paste_all
+from medseg.inferers.instances.merge import merge
+from medseg.inferers.instances.paste import label_map, paste_all
+from medseg.inferers.instances.tiles import tiles, views
 rng = np.random.default_rng(0)
 cells = rng.permutation(512)[:400]
 low = np.stack(np.unravel_index(cells, (8, 8, 8)), 1) * 32 + rng.uniform(1, 8, (400, 3))

@@ -13,7 +13,7 @@ from torch.nn.functional import grid_sample, interpolate
 
 from medseg.errors import UsageError
 from medseg.inferers.instances.found import Instances, MaskCrop, nothing
-from medseg.inferers.instances.paste import label_map, paste, paste_all
+from medseg.inferers.instances.paste import _by_products, label_map, paste, paste_all
 
 SHAPE = (20, 22, 24)
 EDGES = st.floats(-6, 26, allow_nan=False)
@@ -136,6 +136,31 @@ def test_many_at_once_are_each_alone():
         alone = paste(masks[n], boxes[n], SHAPE)
         assert together[n].low == alone.low
         torch.testing.assert_close(together[n].probability, alone.probability, rtol=0, atol=1e-12)
+
+
+@given(st.integers(0, 10**6), st.tuples(*[st.integers(1, 6)] * 3))
+def test_an_accelerator_would_write_the_same(seed, cells):
+    """Its matrix products, here on the CPU."""
+    n = 7
+    lows = rand(n, 3, seed=seed) * 30 - 6
+    boxes = torch.cat([lows, lows + rand(n, 3, seed=seed + 1) * 9], 1)
+    boxes[3] = boxes[3].flip(0)
+    boxes[5, 2] = float("nan")
+    masks = rand(n, *cells, seed=seed + 2)
+    for a, b in zip(_by_products(masks, boxes, SHAPE), paste_all(masks, boxes, SHAPE), strict=True):
+        assert a.low == b.low
+        torch.testing.assert_close(a.probability, b.probability, rtol=0, atol=1e-9)
+
+
+@pytest.mark.gpu
+def test_an_accelerator_writes_the_same():
+    lows = rand(300, 3, seed=1) * 30 - 6
+    boxes = torch.cat([lows, lows + rand(300, 3, seed=2) * 9], 1)
+    masks = rand(300, 28, 28, 28).float()
+    for a, b in zip(paste_all(masks.cuda(), boxes.cuda(), SHAPE), paste_all(masks, boxes, SHAPE), strict=True):
+        assert a.low == b.low
+        assert a.probability.is_cuda
+        torch.testing.assert_close(a.probability.cpu(), b.probability, rtol=0, atol=2e-3)  # TF32 may be on
 
 
 @pytest.mark.parametrize(
