@@ -35,7 +35,7 @@ def roi_align_3d(
     """Average features over the bins of boxes, each bin sampled by trilinear interpolation.
 
     A box is cut into `output_size` equal bins; each bin is the mean of `sampling_ratio` samples along each axis. The
-    result is exact for fields that are linear along each axis, wherever no sample leaves the features. Gradients go to
+    result is exact for fields that are linear along each axis, wherever samples lie between voxel centres. Gradients go to
     the features; the boxes get none, as in Mask R-CNN.
 
     Args:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Taps = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Of one axis, each (R, K): lower voxel int64, its weight, the next voxel's weight, bin int64 (rising along K)."""
 
+TILE = 64
+"""Voxels by channels that are transposed at once: 16 KiB."""
+
 
 def pool(
     features: np.ndarray,
@@ -55,22 +58,30 @@ def spread(
 
 def channels_last(source: np.ndarray, out: np.ndarray, threads: int | None = None) -> None:
     """Transpose (N, C, V) into (N, V, C), both contiguous, in tiles that fit the cache."""
-    # Channels that lie a multiple of 4 KiB apart fall on the same cache lines: then fewer at a time.
-    tile = 8 if source.shape[2] * source.itemsize % 4096 == 0 else 64
     if len(source) > 1:
-        in_slabs(lambda a, b: _transpose(source[a:b], out[a:b], 64, tile, 0, source.shape[2]), len(source), threads)
+        in_slabs(lambda a, b: _transpose(source[a:b], out[a:b], 0, source.shape[2]), len(source), threads)
     else:
-        in_slabs(lambda a, b: _transpose(source, out, 64, tile, a, b), source.shape[2], threads)
+        in_slabs(lambda a, b: _transpose(source, out, a, b), source.shape[2], threads)
 
 
 @kernel
-def _transpose(source, out, rows, columns, begin, end):
+def _transpose(source, out, begin, end):
+    # By way of a small buffer: channels often lie a multiple of 4 KiB apart, where they push each other out of the cache.
+    tile = np.empty((TILE, TILE + 1), source.dtype)
+    channels = source.shape[1]
     for n in range(source.shape[0]):
-        for v0 in range(begin, end, rows):
-            for c0 in range(0, source.shape[1], columns):
-                for v in range(v0, min(end, v0 + rows)):
-                    for c in range(c0, min(source.shape[1], c0 + columns)):
-                        out[n, v, c] = source[n, c, v]
+        for v0 in range(begin, end, TILE):
+            size = min(TILE, end - v0)
+            for c0 in range(0, channels, TILE):
+                many = min(TILE, channels - c0)
+                for c in range(many):
+                    row, part = tile[c], source[n, c0 + c, v0 : v0 + size]
+                    for v in range(size):
+                        row[v] = part[v]
+                for v in range(size):
+                    part = out[n, v0 + v, c0 : c0 + many]
+                    for c in range(many):
+                        part[c] = tile[c, v]
 
 
 @kernel
@@ -231,13 +242,22 @@ def _runs(voxels, touched, begin, length):
 def _crop(features, volume, z_voxels, nz, y_voxels, ny, x_voxels, nx, out):
     """The touched voxels of (B, C, D, H, W) as (nz, ny, nx, C)."""
     C = features.shape[1]
+    x0, span = x_voxels[0], x_voxels[nx - 1] + 1 - x_voxels[0]
+    tile = np.empty((TILE, span + 1), out.dtype)
     for k in range(nz):
         for j in range(ny):
             to = (k * ny + j) * nx * C
-            for c in range(C):
-                row = features[volume, c, z_voxels[k], y_voxels[j]]
+            for c0 in range(0, C, TILE):
+                many = min(TILE, C - c0)
+                for c in range(many):
+                    row, part = tile[c], features[volume, c0 + c, z_voxels[k], y_voxels[j], x0 : x0 + span]
+                    for i in range(span):
+                        row[i] = part[i]
                 for i in range(nx):
-                    out[to + i * C + c] = row[x_voxels[i]]
+                    part = out[to + i * C + c0 : to + i * C + c0 + many]
+                    x = x_voxels[i] - x0
+                    for c in range(many):
+                        part[c] = tile[c, x]
 
 
 @kernel
