@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medseg.jit import in_slabs, kernel
+from medseg.networks import roi_align_rows as sparse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,93 +153,6 @@ def _blend_4(out, a, b, c, d, u, v, w, x, add):
 
 
 @kernel
-def _rows(low, near, far, bins, count, sums, start, index, weight):
-    """The rows of the interpolation matrix, sparse: bin p is the sum of weight[k] * voxel index[k], k < start[p + 1].
-
-    Samples that share a voxel are joined. `sums` is zero before and after. Returns how many entries there are.
-    """
-    n = 0
-    k = 0
-    for p in range(count):
-        start[p] = n
-        first, last = sums.size, -1
-        while k < low.size and bins[k] <= p:
-            if near[k] != 0 or far[k] != 0:
-                v = low[k]
-                sums[v] += near[k]
-                sums[v + 1] += far[k]
-                first, last = min(first, v), max(last, v + 1)
-            k += 1
-        for v in range(first, last + 1):
-            if sums[v] != 0:
-                index[n], weight[n] = v, sums[v]
-                sums[v] = 0
-                n += 1
-    start[count] = n
-    return n
-
-
-@kernel
-def _touched(index, count, place, voxels, renumber):
-    """The voxels of the first `count` entries, rising, each once. Returns how many.
-
-    `place` is -1 before and after. If asked, the entries are renumbered to their places among the touched voxels.
-    """
-    low, high = place.size, -1
-    for k in range(count):
-        low, high = min(low, index[k]), max(high, index[k])
-        place[index[k]] = 0
-    n = 0
-    for v in range(low, high + 1):
-        if place[v] == 0:
-            place[v] = n
-            voxels[n] = v
-            n += 1
-    if renumber:
-        for k in range(count):
-            index[k] = place[index[k]]
-    for v in range(low, high + 1):
-        place[v] = -1
-    return n
-
-
-@kernel
-def _columns(start, index, weight, count, place, voxels, t_start, t_index, t_weight):
-    """The same matrix by its columns: which voxels are touched, and which bins each of them feeds, both rising.
-
-    Returns the number of touched voxels; voxel voxels[j] feeds bin t_index[k] by t_weight[k], k < t_start[j + 1].
-    """
-    n = start[count]
-    touched = _touched(index, n, place, voxels, True)
-    t_start[: touched + 1] = 0
-    for k in range(n):
-        t_start[index[k] + 1] += 1
-    for j in range(touched):
-        t_start[j + 1] += t_start[j]
-    for p in range(count):  # t_start moves on to the end of each column and is set back below
-        for k in range(start[p], start[p + 1]):
-            to = t_start[index[k]]
-            t_index[to], t_weight[to] = p, weight[k]
-            t_start[index[k]] += 1
-    for j in range(touched, 0, -1):
-        t_start[j] = t_start[j - 1]
-    t_start[0] = 0
-    return touched
-
-
-@kernel
-def _runs(voxels, touched, begin, length):
-    """Runs of neighbouring touched voxels, as places among the touched ones. Returns how many runs."""
-    n = 0
-    for j in range(touched):
-        if j == 0 or voxels[j] != voxels[j - 1] + 1:
-            begin[n], length[n] = j, 0
-            n += 1
-        length[n - 1] += 1
-    return n
-
-
-@kernel
 def _crop(features, volume, z_voxels, nz, y_voxels, ny, x_voxels, nx, out):
     """The touched voxels of (B, C, D, H, W) as (nz, ny, nx, C)."""
     C = features.shape[1]
@@ -281,11 +195,11 @@ def _pool_rois(features, first, batch, low, near, far, bins, out, begin, end):
     plane, row = np.empty(H * W * C, real), np.empty(W * C, real)
     for r in range(begin, end):
         for a in range(3):
-            n = _rows(
+            n = sparse.rows(
                 low[a][r], near[a][r], far[a][r], bins[a][r], out.shape[1 + a], sums, start[a], index[a], weight[a]
             )
             # Along y and x, entries are numbered by their place among the touched voxels: the buffers hold only these.
-            touched[a] = _touched(index[a], n, place, voxels[a], a > 0 or first)
+            touched[a] = sparse.touched(index[a], n, place, voxels[a], a > 0 or first)
         nz, ny, nx = touched
         if nz * ny * nx == 0:
             results[r] = 0
@@ -299,7 +213,7 @@ def _pool_rois(features, first, batch, low, near, far, bins, out, begin, end):
             source, origin, z_stride, y_stride = crop, 0, ny * nx * C, nx * C
         else:
             source, origin, z_stride, y_stride = flat, batch[r] * D * H * W * C, H * W * C, W * C
-        runs = _runs(voxels[2], nx, run, length)
+        runs = sparse.runs(voxels[2], nx, run, length)
         for p in range(P):
             for j in range(ny):
                 for i in range(runs):
@@ -345,12 +259,12 @@ def _spread_planes(grad_out, batch, low, near, far, bins, grad, begin, end):
             continue
         for a in range(3):
             count = grad_out.shape[1 + a]
-            _rows(low[a][r], near[a][r], far[a][r], bins[a][r], count, sums, row_start, row_index, row_weight)
-            touched[a] = _columns(
+            sparse.rows(low[a][r], near[a][r], far[a][r], bins[a][r], count, sums, row_start, row_index, row_weight)
+            touched[a] = sparse.columns(
                 row_start, row_index, row_weight, count, place, voxels[a], start[a], index[a], weight[a]
             )
         nz, ny, nx = touched
-        runs = _runs(voxels[2], nx, run, length)
+        runs = sparse.runs(voxels[2], nx, run, length)
         for i in range(nz):
             z = batch[r] * D + voxels[0, i]
             if z < begin or z >= end:
