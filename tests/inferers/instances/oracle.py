@@ -54,14 +54,13 @@ class Knower:
         for number, mask in parts:
             if mask.sum() < self.least:
                 continue
-            where = ndimage.find_objects(mask.astype(np.uint8))[0]
+            exact = ndimage.find_objects(mask.astype(np.uint8))[0]
             where = tuple(
-                slice(max(0, s.start - 1), min(n, s.stop + 1)) for s, n in zip(where, mask.shape, strict=True)
+                slice(max(0, s.start - 1), min(n, s.stop + 1)) for s, n in zip(exact, mask.shape, strict=True)
             )
             probability = self._probability(mask, where, noise, rng)
             jitter = self.jitter * rng.uniform(-1, 1, 6)
-            exact = np.argwhere(mask)
-            box = np.concatenate([exact.min(0), exact.max(0) + 1]) + jitter
+            box = np.array([[s.start, s.stop] for s in exact]).T.ravel() + jitter
             boxes.append(np.clip(box, 0, [*mask.shape, *mask.shape]))
             scores.append(0.9 - self.spread * rng.random())
             classes.append(number % self.classes)
@@ -86,8 +85,9 @@ class Knower:
         return found
 
     def _probability(self, mask: np.ndarray, where: tuple, noise: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        inside, outside = ndimage.distance_transform_edt(mask), ndimage.distance_transform_edt(~mask)
-        logit = 2 * (inside - outside)[where] - np.sign(inside - outside)[where]  # 1 at the first voxel inside
+        inside = ndimage.distance_transform_edt(mask[where])
+        signed = inside - ndimage.distance_transform_edt(~mask[where])
+        logit = 2 * signed - np.sign(signed)  # 1 at the first voxel inside
         logit = logit + self.fixed * noise[where] + self.drawn * rng.standard_normal(logit.shape)
         probability = 1 / (1 + np.exp(-logit))
         if self.faint:
