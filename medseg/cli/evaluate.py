@@ -35,7 +35,10 @@ def evaluate(
     protocol: Annotated[
         str | None,
         typer.Option(
-            "-c", "--protocol", metavar="PROTOCOL", help="default, brats, lesion, lung_nodule or a YAML file."
+            "-c",
+            "--protocol",
+            metavar="PROTOCOL",
+            help="default, brats, lesion, lung_nodule, instances or a YAML file.",
         ),
     ] = None,
     labels: Annotated[
@@ -64,6 +67,8 @@ def evaluate(
     """Score predictions against references: overlap, surfaces, instances, with intervals and a report.
 
     Writes cases.csv, summary.json and report.html. A missing prediction counts as a failure, never as nothing.
+    With -c instances the maps hold instances (ids), as `predict` writes them with an instance bundle (instances.nii.gz);
+    classes and scores stand in the JSON beside each map.
     """
     from medseg.workflows.evaluate import evaluate as run
 
@@ -148,6 +153,8 @@ def _show(found: Evaluation, out: Path) -> None:
             rows.append((structure, metric, a.definition, *_cells(a)))
     if rows:
         show_table(["structure", "metric", "definition", "median", "mean (finite)", "mean, penalised", "worst"], rows)
+    if found.intervals:
+        _show_pooled(found)
     for failure in found.failures:
         show_lines([f"not scored: {failure.case}: {failure.code} {failure.what}", f"  -> {failure.mend}"])
     if found.notes:
@@ -155,6 +162,21 @@ def _show(found: Evaluation, out: Path) -> None:
         if len(found.notes) > _SHOWN:
             show_lines([f"... and {len(found.notes) - _SHOWN} more notes in summary.json"])
     show_lines([f"look at {out / 'report.html'}"])
+
+
+def _show_pooled(found: Evaluation) -> None:
+    """Over the instances of all cases together, and beside another prediction's where there is one."""
+    heads = ["structure", "instances of all cases", "value"]
+    rows = []
+    for line in found.intervals:
+        cells = [line["structure"], line["metric"], f"{line['value']:.4g} [{line['low']:.4g}, {line['high']:.4g}]"]
+        if "other" in line:
+            ends = f"[{line['difference_low']:+.4g}, {line['difference_high']:+.4g}]"
+            cells += [f"{line['other']:.4g}", f"{line['difference']:+.4g} {ends}"]
+        elif found.comparison:
+            cells += ["", ""]
+        rows.append(cells)
+    show_table([*heads, *(["other", "difference"] if found.comparison else [])], rows)
 
 
 def _cells(a: Aggregate) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from medseg.reports.contours import PREDICTION, REFERENCE, views
 from medseg.reports.differences import comparison, groups
 from medseg.reports.markup import inline_svg, paragraph, section, text
 from medseg.reports.overview import colours_of, distributions, glance, metrics_of, swatch
+from medseg.reports.pooled import pooled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,6 +86,8 @@ class EvaluationReport:
         figures: finished plots.
         comparison: rows of compare.csv: structure, metric, n, mean_difference, low, high, p, p_holm, ...
         groups: rows of groups.csv: group, structure, metric, n, mean, low, high, is_worst, gap.
+        pooled: numbers over the instances of all cases together: structure, metric, value, low, high, and of compared
+            predictions other, difference, difference_low, difference_high.
     """
 
     title: str
@@ -100,6 +103,7 @@ class EvaluationReport:
     figures: Sequence[Figure] = ()
     comparison: Sequence[Mapping[str, object]] = ()
     groups: Sequence[Mapping[str, object]] = ()
+    pooled: Sequence[Mapping[str, object]] = ()
 
 
 def evaluation_html(data: EvaluationReport) -> str:
@@ -113,6 +117,7 @@ def evaluation_html(data: EvaluationReport) -> str:
     further = [m for m in present if m not in first]
     sections = [
         ("summary", "Summary", _summary(data, first)),
+        ("pooled", "Instances of all cases together", pooled(data.pooled)),
         ("look", "Cases that need a look", failures(data.rows, data.missing, data.extra, data.failures)),
         ("spread", "Distribution", distributions(data.rows, data.summary, first)),
         ("worst", "Worst cases", _worst(data)),

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 _UNITS = {"mm": "mm", "ml": "mL", "mm3": "mm³"}
 _ACRONYMS = {"iou": "IoU", "nsd": "NSD", "cldice": "clDice", "froc": "FROC", "cpm": "CPM"}
-_ACRONYMS |= {n: n.upper() for n in ("hd", "assd", "masd", "pq", "sq", "rq", "ap", "f1", "ece", "ace", "mce", "nll")}
+_ACRONYMS |= {
+    n: n.upper() for n in ("hd", "assd", "masd", "pq", "sq", "rq", "ap", "ar", "f1", "ece", "ace", "mce", "nll")
+}
 _ACRONYMS |= {"auroc": "AUROC", "auprc": "AUPRC", "aurc": "AURC", "ause": "AUSE", "pred": "prediction"}
-_ACRONYMS |= {"ref": "reference", "n": "number of"}
+_ACRONYMS |= {"ref": "reference", "map": "mAP", "n": "number of"}
 #: Numbers that keep their sign: a plus says that the prediction is larger.
 _SIGNED = ("volume_difference", "volume_change")
 

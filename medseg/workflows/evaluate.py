@@ -4,6 +4,7 @@
     place      both label maps read, the prediction on the reference's grid, or refused with the distance in mm
     naming     their values in common numbers
     score      one case -> rows of the case table
+    instance_* the same where the maps hold instances: what is known of them, their classes, their numbers
     together   all cases -> aggregates, comparison, groups, sessions
     files      cases.csv, summary.json, report.html and the rest
 
@@ -31,10 +32,13 @@ from medseg.workflows.evaluation.files import (
     write_summary,
     write_tables,
 )
+from medseg.workflows.evaluation.instance_plan import Plan, plan_of
+from medseg.workflows.evaluation.instance_score import score_instances
 from medseg.workflows.evaluation.naming import Structure, structures_of
 from medseg.workflows.evaluation.pairs import Pair, Pairs, Person, groups, pair_up, people
 from medseg.workflows.evaluation.pictures import pictures, scans_in
 from medseg.workflows.evaluation.place import load_pair
+from medseg.workflows.evaluation.pooled_numbers import curves, pooled_intervals
 from medseg.workflows.evaluation.protocol import Protocol, load_protocol
 from medseg.workflows.evaluation.report import report
 from medseg.workflows.evaluation.result import Evaluation
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
 
     import medseg
     from medseg.labels import LabelTable
+    from medseg.workflows.evaluation.place import Load
 
     #: Hears (cases done, cases in all, name of the case).
     Progress = Callable[[int, int, str], None]
@@ -79,7 +84,8 @@ def evaluate(
     """Score predictions against references.
 
     Args:
-        pred: a label map, a folder of them, an output folder of `medseg predict`, or a list.
+        pred: a label map, a folder of them, an output folder of `medseg predict`, or a list. Of instances where the
+            protocol says so (`maps: instances`): ids, and what they are in the JSON beside them.
         ref: the same of the references; pairs are made by case name.
         out: folder for cases.csv, summary.json, failures.csv and report.html; None writes nothing.
         protocol: a shipped name, a YAML file, or a `Protocol`; None: 'default'.
@@ -102,8 +108,8 @@ def evaluate(
     rules = protocol if isinstance(protocol, Protocol) else load_protocol(protocol)
     task = _Task(rules, labels if labels is not None else rules.structures, options or ReadOptions(), resample)
     listed = None if cases is None else Path(cases)
-    pairs = pair_up(Path(pred), Path(ref))
-    others = None if compare is None else pair_up(Path(compare), Path(ref))
+    pairs = pair_up(Path(pred), Path(ref), instances=rules.of_instances)
+    others = None if compare is None else pair_up(Path(compare), Path(ref), instances=rules.of_instances)
     names = tuple(pair.name for pair in pairs.pairs)
     of = people(listed, names)
     group_of = None if group_by is None else groups(of, group_by, listed)
@@ -115,7 +121,7 @@ def evaluate(
     scans = {} if images is None else scans_in(Path(images))
     require_room(target, overwrite=overwrite)
     with output_lock(target):
-        found, structures = _run(task, pairs, others, of, group_of, progress)
+        found, structures, load = _run(task, pairs, others, of, group_of, progress)
         write_tables(
             target,
             found.rows,
@@ -123,7 +129,7 @@ def evaluate(
             {COMPARE: found.comparison, GROUPS: found.groups, LONGITUDINAL: found.sessions},
         )
         write_summary(target, found.to_json())
-        shown = pictures(found, structures, task.options, resample=resample, scans=scans)
+        shown = pictures(found, structures, task.options, resample=resample, scans=scans, load=load)
         write_text(target / REPORT, evaluation_html(report(found, Path(pred), Path(ref), shown)))
     return found
 
@@ -143,17 +149,24 @@ def _run(
     of: Mapping[str, Person],
     group_of: Mapping[str, str] | None,
     progress: Progress | None,
-) -> tuple[Evaluation, dict[str, list[Structure]]]:
+) -> tuple[Evaluation, dict[str, list[Structure]], Load]:
     total = len(pairs.pairs) + (len(others.pairs) if others else 0)
     hear = progress or (lambda *_: None)
-    scores, failures, structures = _score_all(task, pairs, of, lambda n, name: hear(n, total, name))
+    plan = plan_of(pairs, task.labels) if task.protocol.of_instances else None
+    load = load_pair if plan is None else plan.load
+    scores, failures, structures = _score_all(task, pairs, of, lambda n, name: hear(n, total, name), plan)
     rows, diagonals = filled(scores), {score.name: score.diagonal_mm for score in scores}
     rules = task.protocol
     statistics = {"level": rules.level, "draws": rules.draws, "seed": rules.seed}
-    notes = [f"{score.name}: {note}" for score in scores for note in score.notes]
+    notes = [*(plan.notes if plan else ()), *(f"{score.name}: {note}" for score in scores for note in score.notes)]
     comparison: list[dict[str, Any]] = []
+    theirs: list[CaseScore] | None = None
     if others is not None:
-        theirs, unscored, _ = _score_all(task, others, of, lambda n, name: hear(len(pairs.pairs) + n, total, name))
+        plan = None if plan is None else plan_of(others, task.labels, like=plan)
+        theirs, unscored, _ = _score_all(
+            task, others, of, lambda n, name: hear(len(pairs.pairs) + n, total, name), plan
+        )
+        notes += [f"the other predictions: {note}" for note in (plan.notes if plan else ())]
         comparison = compared(rows, filled(theirs), rules)
         absent = {row.structure for row in rows} - {row.structure for score in theirs for row in score.rows}
         if absent and theirs:
@@ -162,7 +175,7 @@ def _run(
     table = grouped(rows, group_of, diagonals, rules) if group_of is not None and rows else []
     changes: list[dict[str, Any]] = []
     if any(person.session for person in of.values()):
-        changes, said = sessions(pairs.pairs, of, structures, rules, task.options, resample=task.resample)
+        changes, said = sessions(pairs.pairs, of, structures, rules, task.options, resample=task.resample, load=load)
         notes += said
     asked = {*rules.centreline, *(rules.instances.structures if rules.instances else ())}
     if unknown := asked - {row.structure for row in rows}:
@@ -181,13 +194,15 @@ def _run(
         groups=tuple(table),
         sessions=tuple(changes),
         pooled=pooled(scores),
+        intervals=pooled_intervals(scores, rules, theirs),
+        curves=curves(scores, rules),
         certainty=certainty(scores),
     )
-    return found, structures
+    return found, structures, load
 
 
 def _score_all(
-    task: _Task, pairs: Pairs, of: Mapping[str, Person], hear: Callable[[int, str], None]
+    task: _Task, pairs: Pairs, of: Mapping[str, Person], hear: Callable[[int, str], None], plan: Plan | None
 ) -> tuple[list[CaseScore], list[Failure], dict[str, list[Structure]]]:
     scores, failures, structures, known = [], [], {}, None
     # Cases without a prediction come last: their structures are called as the predictions of the others call them.
@@ -195,6 +210,10 @@ def _score_all(
         hear(n, pair.name)
         try:
             pred, ref = load_pair(pair, task.options, resample=task.resample)
+            if plan is not None:
+                structures[pair.name] = plan.shown
+                scores.append(score_instances(pair, of[pair.name].subject, pred, ref, plan, task.protocol))
+                continue
             wanted = structures[pair.name] = _structures(pair, pred, ref, task, known)
             known = known or (pred and pred.labels)
             score = score_case(pair.name, of[pair.name].subject, pred, ref, wanted, task.protocol)

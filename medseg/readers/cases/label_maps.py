@@ -1,6 +1,7 @@
 """Label maps by case: what a folder of predictions or of references holds, whatever tool laid it out.
 
 OUT/case/segmentation.nii.gz      `medseg predict` (or OUT/case.nii.gz with --flat)
+OUT/case/instances.nii.gz         beside it, where instance maps are looked for (--flat: OUT/details/case/instances.nii.gz)
 case.nii.gz, case_seg.nrrd        nnU-Net, and any folder of label maps; labelsTr of a dataset
 case/liver.nii.gz, spleen.nii.gz  TotalSegmentator: a folder a case, a mask a structure
 case/seg.dcm                      DICOM SEG or RTSTRUCT, also beside the slices they were drawn on
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SEGMENTATION = "segmentation"
+_INSTANCES = "instances"
 #: Maps that stand beside a segmentation and are none, and folders of details.
 _OTHER = ("uncertainty", "probabilities", "instances", "image")
 _PASSED_OVER = frozenset({"details", "__MACOSX"})
@@ -59,14 +61,18 @@ class LabelMap:
     folder: Path | None = None
 
 
-def find_label_maps(path: Path) -> list[LabelMap]:
+def find_label_maps(path: Path, *, instances: bool = False) -> list[LabelMap]:
     """The label maps in a file, a list or a folder, by name.
+
+    Args:
+        path: of it.
+        instances: of a case with both, take its map of instances (`instances.nii.gz`), not that of structures.
 
     Raises:
         InputError: MS-C120 none is there, MS-C102 two are called alike, MS-C103 an unusable list.
     """
     if path.is_dir():
-        found = _in_folder(path)
+        found = _in_folder(path, instances)
     else:
         require_file(path)
         listed = path.suffix.lower() in (".csv", ".tsv", ".json")
@@ -88,20 +94,24 @@ def as_one_case(path: Path) -> LabelMap | None:
     return LabelMap(path.resolve().name, tuple(files), folder=path) if len(files) > 1 else None
 
 
-def _in_folder(root: Path) -> list[LabelMap]:
+def _in_folder(root: Path, instances: bool) -> list[LabelMap]:
     labels = next((d for d in (root / "labelsTr", root / "labels") if d.is_dir()), None)
     if labels is not None:
         root = labels
     table = _labels_beside(root / "any")
     flat = _masks(root)
-    if any(stem(f) == _SEGMENTATION for f in (*flat, *_ours(root))):  # the folder of one case
-        case = _in_case_folder(root)
+    if any(stem(f) == _SEGMENTATION for f in (*flat, *_ours(root))) or (instances and _ours(root, _INSTANCES)):
+        case = _in_case_folder(root, instances)  # the folder of one case
         return [] if case is None else [replace(case, name=root.resolve().name)]
-    found = [LabelMap(_name(f, flat), (f,), table or _recorded(root / "details" / stem(f))) for f in flat]
+    found = []
+    for f in flat:
+        details = root / "details" / stem(f)
+        files = (instances and _ours(details, _INSTANCES)) or [f]
+        found.append(LabelMap(_name(f, flat), (files[0],), table or _recorded(details)))
     for folder in sorted(p for p in root.iterdir() if p.is_dir()):
         if folder.name.startswith(".") or folder.name in _PASSED_OVER:
             continue
-        case = _in_case_folder(folder)
+        case = _in_case_folder(folder, instances)
         if case is not None:
             found.append(replace(case, labels=case.labels or table))
     if not found:
@@ -112,9 +122,15 @@ def _in_folder(root: Path) -> list[LabelMap]:
     return found
 
 
-def _in_case_folder(folder: Path) -> LabelMap | None:
+def _in_case_folder(folder: Path, instances: bool) -> LabelMap | None:
     masks = _masks(folder)
-    whole = _ours(folder) or [f for f in masks if stem(f) == _SEGMENTATION] or [f for f in masks if _is_segmentation(f)]
+    whole = _ours(folder, _INSTANCES) if instances else []
+    whole = (
+        whole
+        or _ours(folder)
+        or [f for f in masks if stem(f) == _SEGMENTATION]
+        or [f for f in masks if _is_segmentation(f)]
+    )
     if whole:
         return LabelMap(folder.name, (whole[0],), _recorded(folder), folder)
     if (folder / "record.json").is_file():  # a case of ours that failed
@@ -126,9 +142,9 @@ def _in_case_folder(folder: Path) -> LabelMap | None:
     return LabelMap(folder.name, (objects[0],), None, folder) if len(objects) == 1 else None
 
 
-def _ours(folder: Path) -> list[Path]:
+def _ours(folder: Path, name: str = _SEGMENTATION) -> list[Path]:
     """The label map that `medseg predict` wrote; `segmentation.seg.nrrd` beside it is the same for 3D Slicer."""
-    path = folder / f"{_SEGMENTATION}.nii.gz"
+    path = folder / f"{name}.nii.gz"
     return [path] if path.is_file() else []
 
 

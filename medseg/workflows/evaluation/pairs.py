@@ -65,13 +65,18 @@ class Person:
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
-def pair_up(pred: Path, ref: Path) -> Pairs:
+def pair_up(pred: Path, ref: Path, *, instances: bool = False) -> Pairs:
     """Pair predictions with references by case name; two single files are a pair whatever they are called.
+
+    Args:
+        pred: a file, a folder or a list.
+        ref: likewise.
+        instances: look for instance maps, see `find_label_maps`.
 
     Raises:
         InputError: MS-E101 no name is in both, MS-C102 and MS-C120 from looking for label maps.
     """
-    references, found = find_label_maps(ref), find_label_maps(pred)
+    references, found = (find_label_maps(path, instances=instances) for path in (ref, pred))
     if ref.is_file() and len(references) == 1:
         found = _masks_of(pred, found, references[0])
     elif pred.is_file() and len(found) == 1:

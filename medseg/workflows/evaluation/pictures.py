@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from medseg.volume import Volume
     from medseg.workflows.evaluation.naming import Structure
     from medseg.workflows.evaluation.pairs import Pair
+    from medseg.workflows.evaluation.place import Load
     from medseg.workflows.evaluation.result import Evaluation
 
 _SHOWN = 6
@@ -37,6 +38,7 @@ def pictures(
     *,
     resample: bool,
     scans: Mapping[str, Path],
+    load: Load = load_pair,
 ) -> list[Picture]:
     """Pictures of the worst cases of each structure, worst first.
 
@@ -46,13 +48,14 @@ def pictures(
         options: the readers' options.
         resample: as the evaluation was made.
         scans: from `scans_in`; of other cases those that `medseg predict` recorded, where they still lie.
+        load: reads both maps of a case in values that mean structures.
     """
     by_name = {pair.name: pair for pair in found.pairs.pairs}
     out = []
     for row in _worst(found.rows, found.protocol.headline):
         pair = by_name[row.case]
         try:
-            pred, ref = load_pair(pair, options, resample=resample)
+            pred, ref = load(pair, options, resample=resample)
         except MedsegError:  # it was read a moment ago: a picture less, the numbers stand
             continue
         array = np.zeros_like(ref.array) if pred is None else pred.array

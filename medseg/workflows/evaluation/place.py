@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from medseg.errors import GeometryError
 from medseg.readers.cases.label_load import load_label_map
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from medseg.geometry import Grid
     from medseg.readers.options import ReadOptions
     from medseg.workflows.evaluation.pairs import Pair
+
+
+class Load(Protocol):
+    """Reads both maps of a case, as `load_pair`."""
+
+    def __call__(self, pair: Pair, options: ReadOptions, *, resample: bool) -> tuple[Volume | None, Volume]:
+        """(prediction, reference) on one grid."""
+        ...
 
 
 def load_pair(pair: Pair, options: ReadOptions, *, resample: bool = False) -> tuple[Volume | None, Volume]:

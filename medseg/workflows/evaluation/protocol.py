@@ -28,7 +28,7 @@ class Instances:
     """Scoring of single lesions, nodules or nuclei.
 
     Args:
-        structures: whose connected components are instances; () for all structures.
+        structures: whose connected components are instances; () for all structures. Not for maps of instances.
         connectivity: 6, 18 or 26 neighbours hold a component together.
         iou: thresholds of a hit.
         minimum_mm3: smaller components are no instances, in either map.
@@ -61,6 +61,8 @@ class Protocol:
         tolerances_mm: of NSD, boundary IoU and boundary F1.
         structures: see `naming.structures_of`; None: every label, by name or value.
         centreline: structures that are tubes, scored with clDice too.
+        maps: 'structures': a value is a structure. 'instances': a value is an instance, whose class and score stand
+            in the JSON beside the map; `structures` then names classes by their value (class index + 1).
         instances: None: structures are scored as wholes only.
         headline: the metrics that are shown first.
         growth: relative change of volume from which a lesion counts as growing or shrinking between sessions.
@@ -75,12 +77,18 @@ class Protocol:
     tolerances_mm: tuple[float, ...] = (1.0, 2.0)
     structures: Mapping[str, Any] | None = None
     centreline: tuple[str, ...] = ()
+    maps: Literal["structures", "instances"] = "structures"
     instances: Instances | None = None
     headline: tuple[str, ...] = ("dice", "hd95_mm", "nsd@1mm", "volume_difference_ml")
     growth: float = 0.25
     level: float = 0.95
     draws: int = 10_000
     seed: int = field(default=0)
+
+    @property
+    def of_instances(self) -> bool:
+        """Whether the maps hold instances."""
+        return self.maps == "instances"
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, for summary.json."""
@@ -155,7 +163,11 @@ def _require_ranges(protocol: Protocol, path: Path) -> None:
     if not isinstance(rule, Instances):
         raise _refused(path, f"instances has keys of its own, got {rule!r}")
     edges = (0.0, *rule.buckets_mm3)
+    whole = [] if protocol.maps == "structures" else [*protocol.centreline, *rule.structures]
     for right, what in (
+        (protocol.maps in ("structures", "instances"), f"maps is structures or instances, not {protocol.maps!r}"),
+        (not whole, f"in maps of instances no structure is scored as a whole, got {', '.join(whole)}"),
+        (bool(rule.iou), "iou names one threshold or more"),
         (rule.connectivity in (6, 18, 26), f"connectivity is 6, 18 or 26, not {rule.connectivity!r}"),
         (all(v <= 1 for v in rule.iou), f"iou lies in [0, 1], got {list(rule.iou)}"),
         (_is_number(rule.minimum_mm3), f"minimum_mm3 is a number of 0 or more, got {rule.minimum_mm3!r}"),

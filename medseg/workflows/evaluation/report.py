@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import medseg
 from medseg.reports.calibration_figures import reliability_figure, risk_coverage_figure
-from medseg.reports.curves import svg
+from medseg.reports.curves import froc_figure, precision_recall_figure, svg
 from medseg.reports.evaluation import EvaluationReport, Figure, Picture
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def report(found: Evaluation, pred: Path, ref: Path, pictures: Sequence[Picture]
         "Predictions": pred.resolve().name,
         "References": ref.resolve().name,
         "Cases": f"{total - len(found.failures)} scored of {total}",
+        **({"Maps": "instances"} if rules.of_instances else {}),
         "Surfaces": f"definition \u201c{rules.definition}\u201d",
         "Protocol": rules.name,
         "Intervals": f"{100 * rules.level:g} % bootstrap, {rules.draws:,} draws of subjects, seed {rules.seed}",
@@ -40,10 +41,24 @@ def report(found: Evaluation, pred: Path, ref: Path, pictures: Sequence[Picture]
         failures=[(f.case, f.code, f"{f.what} -> {f.mend}") for f in found.failures],
         notes=found.notes,
         pictures=pictures,
-        figures=figures(found.certainty),
+        figures=[*curves(found), *figures(found.certainty)],
+        pooled=found.intervals,
         comparison=found.comparison,
         groups=found.groups,
     )
+
+
+def curves(found: Evaluation) -> list[Figure]:
+    """Precision and recall, and FROC, where the maps hold instances."""
+    if not found.curves:
+        return []
+    instances = "Instances of all cases together, by masks."
+    return [
+        Figure(
+            "Precision and recall", instances, svg(precision_recall_figure({n: c[0] for n, c in found.curves.items()}))
+        ),
+        Figure("FROC", instances, svg(froc_figure({n: c[1] for n, c in found.curves.items()}))),
+    ]
 
 
 def figures(found: Certainty) -> list[Figure]:

@@ -11,6 +11,7 @@ from medseg.workflows.evaluation.together import Certainty
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from medseg.metrics.instance import Froc, PrecisionRecall
     from medseg.metrics.table import Aggregate, Row
     from medseg.workflows.evaluation.pairs import Pairs
     from medseg.workflows.evaluation.protocol import Protocol
@@ -33,6 +34,9 @@ class Evaluation:
         groups: rows of groups.csv.
         sessions: rows of longitudinal.csv.
         pooled: structure -> metric -> value over the instances of all cases together.
+        intervals: of the numbers over all instances that stand in the headline, where the maps hold instances; see
+            `pooled_numbers.pooled_intervals`.
+        curves: structure -> (precision and recall, FROC) of all cases together, likewise.
         certainty: calibration and risk-coverage over the cases, where predictions came with maps of certainty.
     """
 
@@ -47,6 +51,8 @@ class Evaluation:
     groups: tuple[Mapping[str, Any], ...] = ()
     sessions: tuple[Mapping[str, Any], ...] = ()
     pooled: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    intervals: tuple[Mapping[str, Any], ...] = ()
+    curves: Mapping[str, tuple[PrecisionRecall, Froc]] = field(default_factory=dict)
     certainty: Certainty = field(default_factory=Certainty)
 
     @property
@@ -72,6 +78,7 @@ class Evaluation:
             "comparison": [dict(row) for row in self.comparison],
             "groups": [dict(row) for row in self.groups],
             "pooled_instances": {name: dict(values) for name, values in self.pooled.items()},
+            "pooled_intervals": [dict(row) for row in self.intervals],
             "certainty": self.certainty.to_json(),
             "notes": list(self.notes),
         }

@@ -20,6 +20,7 @@ from medseg.workflows.evaluation.naming import Common, Structure, in_common
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from medseg.metrics.instance import Detection
     from medseg.volume import Volume
     from medseg.workflows.evaluation.confidence import Confidence
     from medseg.workflows.evaluation.protocol import Protocol
@@ -38,6 +39,7 @@ class CaseScore:
         diagonal_mm: of the reference's image; it stands in for an infinite distance.
         notes: decisions that the readers recorded, values that belong to no structure.
         instances: structure -> its instances, where the protocol asks for them.
+        detections: the same where the maps hold instances.
         confidence: of the prediction's own maps of certainty, where it has any.
     """
 
@@ -47,6 +49,7 @@ class CaseScore:
     diagonal_mm: float
     notes: tuple[str, ...] = ()
     instances: Mapping[str, InstanceMetrics] = field(default_factory=dict)
+    detections: Mapping[str, Detection] = field(default_factory=dict)
     confidence: Confidence | None = None
 
 
@@ -74,10 +77,13 @@ def score_case(
     rows = []
     for structure, metric, definition, value, status in measured(common, ref.spacing_mm, protocol, single):
         rows.append(Row(name, subject, structure, metric, definition, value, MISSING if pred is None else status))
-    grid = ref.grid
-    ends = grid.to_world(np.array([[0, 0, 0], grid.shape]))
-    diagonal_mm = float(np.linalg.norm(ends[1] - ends[0]))
-    return CaseScore(name, subject, tuple(rows), diagonal_mm, _notes(pred, ref, common), single)
+    return CaseScore(name, subject, tuple(rows), diagonal_mm(ref), _notes(pred, ref, common), single)
+
+
+def diagonal_mm(volume: Volume) -> float:
+    """Of the whole image."""
+    ends = volume.grid.to_world(np.array([[0, 0, 0], volume.grid.shape]))
+    return float(np.linalg.norm(ends[1] - ends[0]))
 
 
 def with_confidence(score: CaseScore, found: Confidence) -> CaseScore:
@@ -129,15 +135,21 @@ def instances_of(common: Common, spacing_mm: Sequence[float], protocol: Protocol
 
 
 def _notes(pred: Volume | None, ref: Volume, common: Common) -> tuple[str, ...]:
+    out = decided(pred, ref)
+    words = {"pred": "prediction", "ref": "reference"}
+    out += [f"{words[m]}: value {v} belongs to no structure ({n} voxels)" for m, v, n in common.unknown]
+    return tuple(out)
+
+
+def decided(pred: Volume | None, ref: Volume) -> list[str]:
+    """What was decided when the maps were read."""
     out = []
     for which, volume in (("prediction", pred), ("reference", ref)):
         if volume is not None:
             out += [
                 f"{which}: {d.code} {d.message}" for d in volume.source.decisions if d.code.startswith(("MS-G", "MS-E"))
             ]
-    words = {"pred": "prediction", "ref": "reference"}
-    out += [f"{words[m]}: value {v} belongs to no structure ({n} voxels)" for m, v, n in common.unknown]
-    return tuple(out)
+    return out
 
 
 def filled(scores: Sequence[CaseScore]) -> list[Row]:

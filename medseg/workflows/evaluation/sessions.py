@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from medseg.volume import Volume
     from medseg.workflows.evaluation.naming import Structure
     from medseg.workflows.evaluation.pairs import Pair, Person
+    from medseg.workflows.evaluation.place import Load
     from medseg.workflows.evaluation.protocol import Protocol
 
 _LESIONS = ("n_new", "n_vanished", "n_growing", "n_shrinking", "n_stable")
@@ -33,6 +34,7 @@ def sessions(
     options: ReadOptions,
     *,
     resample: bool = False,
+    load: Load = load_pair,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows of longitudinal.csv, and notes on what could not be compared.
 
@@ -45,6 +47,7 @@ def sessions(
         protocol: its `growth`, and its `instances` for what counts as a lesion.
         options: the readers' options.
         resample: as the evaluation was made.
+        load: reads both maps of a case in values that mean structures.
     """
     series: dict[str, list[Pair]] = defaultdict(list)
     rows, notes = [], []
@@ -57,7 +60,7 @@ def sessions(
         for earlier, later in pairwise(scans):
             about = {"subject": subject, "from": of[earlier.name].session, "to": of[later.name].session}
             try:
-                before, after = (load_pair(pair, options, resample=resample) for pair in (earlier, later))
+                before, after = (load(pair, options, resample=resample) for pair in (earlier, later))
             except MedsegError as error:
                 notes.append(f"{earlier.name} to {later.name}: not compared ({error.code} {error.what})")
                 continue

@@ -9,7 +9,7 @@ import numpy as np
 
 from medseg.metrics.compare import holm, paired_comparison
 from medseg.metrics.group_gap import group_gap
-from medseg.metrics.instance import InstanceMetrics, pooled_rows
+from medseg.metrics.instance import Detection, InstanceMetrics, pooled_detection_rows, pooled_rows
 from medseg.metrics.selective import RiskCoverage, risk_coverage
 from medseg.metrics.table import by_metric, direction, penalised
 
@@ -86,7 +86,13 @@ def pooled(scores: Sequence[CaseScore]) -> dict[str, dict[str, float]]:
     for score in scores:
         for name, found in score.instances.items():
             of.setdefault(name, []).append(found)
-    return {name: dict(pooled_rows(found)) for name, found in of.items()}
+    maps: dict[str, list[Detection]] = {}
+    for score in scores:
+        for name, found in score.detections.items():
+            maps.setdefault(name, []).append(found)
+    return {name: dict(pooled_rows(found)) for name, found in of.items()} | {
+        name: dict(pooled_detection_rows(found)) for name, found in maps.items()
+    }
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from medseg.workflows.evaluation.protocol import Instances, Protocol, load_proto
 
 
 def test_every_shipped_protocol_loads_and_the_default_is_the_default():
-    assert set(shipped_protocols()) == {"default", "brats", "lesion", "lung_nodule"}
+    assert set(shipped_protocols()) == {"default", "brats", "lesion", "lung_nodule", "instances"}
     for name in shipped_protocols():
         assert load_protocol(name).name == name
     assert load_protocol(None) == Protocol()
@@ -52,6 +52,10 @@ def test_a_file_of_ones_own(tmp_path):
         ({"level": 95}, "level lies between"),
         ({"draws": "many"}, "draws is a whole number"),
         ({"draws": 0}, "draws is a whole number"),
+        ({"maps": "boxes"}, "maps is structures or instances, not 'boxes'"),
+        ({"maps": "instances", "centreline": ["vessels"]}, "no structure is scored as a whole, got vessels"),
+        ({"maps": "instances", "instances": {"structures": ["a"]}}, "no structure is scored as a whole, got a"),
+        ({"instances": {"iou": []}}, "iou names one threshold or more"),
         ({"seed": "x"}, "seed is a whole number"),
         (["liver"], "no mapping"),
     ],
