@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from medseg.inferers.instances.found import Instances
 
-Whole = tuple[int, int, int]
+Triple = tuple[int, int, int]
 # The smallest weight of a voxel that a tile covers: where no other tile does, it decides alone.
 LEAST_WEIGHT = 1e-3
 
@@ -50,12 +50,12 @@ class Tile:
         ramp_high: over how many it falls before the upper face.
     """
 
-    low: Whole
-    high: Whole
-    core_low: Whole
-    core_high: Whole
-    ramp_low: Whole = (0, 0, 0)
-    ramp_high: Whole = (0, 0, 0)
+    low: Triple
+    high: Triple
+    core_low: Triple
+    core_high: Triple
+    ramp_low: Triple = (0, 0, 0)
+    ramp_high: Triple = (0, 0, 0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -286,7 +286,7 @@ print(len(found), int((made.voxels > 0).sum()), peak)
 """
 
 
-@pytest.mark.slow  # not for its seconds, but for what its process loads
+@pytest.mark.slow  # a fresh process that loads torch and MONAI
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_400_instances_in_256_cubed_take_less_than_a_gibibyte():
     run = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, check=False)
