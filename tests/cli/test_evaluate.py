@@ -86,3 +86,14 @@ def test_labels_from_a_file(tmp_path):
 def test_labels_that_cannot_be_used(text):
     with pytest.raises(UsageError, match=r"MS-U165 --labels"):
         read_labels(text)
+
+
+def test_instances_of_all_cases_together_stand_beside_another_prediction(folders, capsys):
+    words = ["evaluate", str(folders / "pred"), str(folders / "ref"), "-o", str(folders / "out"), "-c", "instances"]
+    assert run([*words, "--compare", str(folders / "ref")]) == 0
+    said = capsys.readouterr().err
+    assert "instances of all cases" in said
+    (line,) = [line for line in said.splitlines() if "f1@0.5iou" in line and "mask" not in line]
+    # Of two references one is found; the other prediction finds both.
+    assert line.split()[:6] == ["instances", "f1@0.5iou", "0.6667", "[0,", "1]", "1"]
+    assert "no prediction has scores" in said
