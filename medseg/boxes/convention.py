@@ -123,7 +123,8 @@ def to_mm(boxes: Tensor, affine_ras: np.ndarray | Tensor) -> Tensor:
     Returns:
         (N, 6) float64: least and greatest R, A, S in mm.
     """
-    affine = torch.as_tensor(affine_ras, dtype=torch.float64, device=boxes.device)
+    given = affine_ras if isinstance(affine_ras, Tensor) else np.array(affine_ras)  # that of a Grid cannot be written
+    affine = torch.as_tensor(given, dtype=torch.float64, device=boxes.device)
     boxes = boxes.to(torch.float64)
     middle = (centres(boxes) - 0.5) @ affine[:3, :3].T + affine[:3, 3]
     half = (boxes[:, 3:] - boxes[:, :3]).abs() / 2 @ affine[:3, :3].abs().T

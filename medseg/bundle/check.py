@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medseg.bundle.check_configs import config_problems
+from medseg.bundle.check_instances import INSTANCES, instance_problems, kind_problems
 from medseg.bundle.config import read_config
 from medseg.bundle.described import read_channels, read_labels
 from medseg.bundle.domain import Domain
@@ -74,6 +75,7 @@ def check_bundle(path_or_name: str | Path) -> list[Problem]:
         found += _domain(inference)
     for code, message, file, warning in config_problems(root, metadata):
         found.append(Problem(code, message, file, warning))
+    found += [Problem("MS-B317", m, "configs/inference.json") for m in kind_problems(root, metadata)]
     found += _card(root)
     found += _network(root, metadata)
     if all(problem.warning for problem in found):
@@ -180,7 +182,9 @@ def _forward(network: torch.nn.Module, metadata: dict[str, Any]) -> Iterator[str
     except (RuntimeError, ValueError, IndexError) as error:
         yield f"the network does not take the smallest shape that metadata.json names, {shape[2:]}: {error}"
         return
-    if not isinstance(output, torch.Tensor):
+    if pred.get("format") == INSTANCES:
+        yield from instance_problems(output, network)
+    elif not isinstance(output, torch.Tensor):
         yield f"the network gives a {type(output).__name__} in eval mode, not one tensor"
     elif output.shape[1] != wanted:
         yield f"the network gives {output.shape[1]} channels, metadata.json says {wanted}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.utils.enums import BundleProperty, BundlePropertyConfig
 
+from medseg.bundle.check_instances import INSTANCES
 from medseg.bundle.config import read_config
 from medseg.bundle.gate import GatedParser
 from medseg.bundle.shipped import config_path
@@ -142,7 +143,10 @@ def _described(inference: GatedParser, metadata: Mapping[str, Any]) -> Iterator[
     wanted = inference.get("channels")
     if wanted and [channels.get(str(n)) for n in range(len(wanted))] != list(wanted):
         yield f"channels {wanted} are not metadata.json's channel_def {list(channels.values())}"
-    outputs = (described.get("outputs", {}).get("pred") or {}).get("channel_def") or {}
+    pred = described.get("outputs", {}).get("pred") or {}
+    if pred.get("format") == INSTANCES:  # one channel, whose values are numbers of instances
+        return
+    outputs = pred.get("channel_def") or {}
     for row in inference.get("labels") or []:
         if not row.get("region") and str(outputs.get(str(row["value"]), "")).lower() != str(row["name"]).lower():
             yield f"label {row['value']} is {row['name']!r}, metadata.json calls it {outputs.get(str(row['value']))!r}"

@@ -30,6 +30,7 @@ from medseg.bundle.uncertainty import Declared, read_declared
 from medseg.bundle.versions import check_versions
 from medseg.bundle.weights import load_into, read_weights, require_weights
 from medseg.errors import BundleError, MedsegError
+from medseg.inferers.instances.inferer import InstanceInferer
 from medseg.writers.atomic import sha256
 
 if TYPE_CHECKING:
@@ -79,6 +80,11 @@ class Bundle:
     members: Callable[[], tuple[nn.Module, ...]] = tuple
     hashes: Mapping[str, str] = field(default_factory=dict)
     trusted: bool = False
+
+    @property
+    def finds_instances(self) -> bool:
+        """Whether it gives a map of instances (`medseg.inferers.InstanceInferer`) instead of a label map."""
+        return isinstance(self.inferer, InstanceInferer)
 
 
 def load_bundle(path_or_name: str | Path, *, device: str | torch.device = "cpu") -> Bundle:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -72,11 +72,15 @@ class McDropout(Sampler):
 
     def samples(self, windows: Tensor, which: range, *, same: bool = False) -> Iterator[Tensor]:
         """See `Sampler.samples`."""
+        for output in self.outputs(windows, which, same=same):
+            yield full_resolution(output, windows)
+
+    def outputs(self, windows: Tensor, which: range, *, same: bool = False) -> Iterator[Any]:
+        """As `samples`, whatever the network returns: instances, for example."""
         with self._masked() as drawn:
             for t in which:
                 drawn.sample = t
-                output = self._run(windows, same=same or t != which.start)
-                yield full_resolution(output, windows)
+                yield self._run(windows, same=same or t != which.start)
 
     def linear_head(self, windows: Tensor) -> LinearHead | None:
         """See `Sampler.linear_head`: the head where it alone has dropout."""
@@ -94,7 +98,7 @@ class McDropout(Sampler):
         ((_name, p),) = self.points.items()
         return torch.stack([channel_mask(self.seed, t, 0, features, p) for t in range(self.count)])
 
-    def _run(self, windows: Tensor, *, same: bool) -> object:
+    def _run(self, windows: Tensor, *, same: bool) -> Any:
         if same and self._memory is not None:
             return self._memory.again()
         self._memory = Recording(self.networks[0], self._modules(), windows)

@@ -35,7 +35,7 @@ def preview_png(
         table: names and colours; nested regions are outlined as a whole.
         title: above the slices.
         warning: printed in red above the title, such as that the scan lies outside the training data.
-        legend: one line a structure of the table, its names by default.
+        legend: one line a structure of the table, its names by default; nothing is named where it is empty.
 
     Returns:
         The bytes of the file; they hold no text but `title`, `warning` and `legend`.
@@ -62,7 +62,8 @@ def preview_png(
     if warning:
         figure.text(0.5, 0.965, warning, color="#ff5555", ha="center", va="center", fontsize=13, weight="bold")
     names = list(legend) if legend is not None else [label.name for label in table]
-    patches = [Patch(facecolor=_colour(label.colour), label=name) for label, name in zip(table, names, strict=True)]
+    named = table if names or legend is None else ()
+    patches = [Patch(facecolor=_colour(label.colour), label=name) for label, name in zip(named, names, strict=True)]
     if patches:
         box = figure.legend(
             handles=patches, loc="lower center", ncols=min(4, len(patches)), frameon=False, labelcolor="white"
@@ -76,7 +77,9 @@ def preview_png(
 
 def _outlines(axes: Axes, labels: np.ndarray, table: LabelTable) -> None:
     known = [(label.region or (label.value,), label.colour) for label in table]
-    strangers = set(np.unique(labels).tolist()) - {0} - {v for values, _ in known for v in values}
+    there = set(np.unique(labels).tolist()) - {0}
+    strangers = there - {v for values, _ in known for v in values}
+    known = [(values, colour) for values, colour in known if not there.isdisjoint(values)]
     for values, colour in [*known, *(((v,), (255, 255, 255)) for v in strangers)]:
         outline(axes, np.isin(labels, values), colors=[_colour(colour)], linewidths=1.3)
     axes.set_xlim(-0.5, labels.shape[1] - 0.5)

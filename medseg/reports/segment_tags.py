@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 TAGGED = (
     "volume_ml",
     "volume_sd_ml",
+    "score",
+    "detection_frequency",
     "entropy_inside",
     "entropy_boundary",
     "predicted_dice",

@@ -116,6 +116,8 @@ class _Column:
 
 _COLUMNS = (
     _Column("Volume<small>mL</small>", "Volume, mL", "volume_ml", 2, "volume_sd_ml"),
+    _Column("Score<small>of the network</small>", "Score", "score", 2),
+    _Column("Found in<small>share of samples</small>", "Found in", "detection_frequency", 2),
     _Column("Entropy inside<small>mean</small>", "Entropy inside", "entropy_inside", 3),
     _Column("Entropy at boundary<small>mean</small>", "Entropy at boundary", "entropy_boundary", 3),
     _Column("Predicted Dice<small>estimate</small>", "Predicted Dice", "predicted_dice", 2),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from medseg.bundle.load import Bundle
     from medseg.volume import Volume
+    from medseg.workflows.instances import Placed
     from medseg.workflows.settings import Settings
     from medseg.workflows.uncertainty import Uncertain
 
@@ -41,6 +42,7 @@ class CaseResult:
         outside_domain: what lies outside the training data.
         notes: what the user should look at.
         mark: one of `measure.MARKS`; stands in every output.
+        instances: where the bundle finds instances.
     """
 
     name: str
@@ -53,6 +55,7 @@ class CaseResult:
     outside_domain: tuple[Violation, ...] = ()
     notes: tuple[str, ...] = ()
     mark: str = MARKS[0]
+    instances: Placed | None = None
 
 
 def guard(volume: Volume, bundle: Bundle, *, file: Path | None, allowed: bool) -> tuple[Violation, ...]:
@@ -101,9 +104,12 @@ def run_case(
     domain = bundle.domain
     widened = {n: (a / MARGINS.volume, b * MARGINS.volume) for n, (a, b) in domain.volume_ml.items()} if domain else {}
     doubt = {} if made.uncertainty is None else made.uncertainty.doubt
-    lowest = None if settings.method is None else calibration(settings.method, bundle).agreement
-    flagged = flags(made.labels, bundle.labels, doubt, bundle.uncertainty.flags, lowest)
-    measurements = measure(made.labels, bundle.labels, range_ml=widened, doubt=doubt, flagged=flagged)
+    if made.instances is None:
+        lowest = None if settings.method is None else calibration(settings.method, bundle).agreement
+        flagged = flags(made.labels, bundle.labels, doubt, bundle.uncertainty.flags, lowest)
+        measurements = measure(made.labels, bundle.labels, range_ml=widened, doubt=doubt, flagged=flagged)
+    else:
+        measurements = made.instances.counted(measure(made.labels, bundle.labels, range_ml=widened, doubt=doubt))
     unlike = check_result({m.structure: m.volume_ml for m in measurements}, domain) if domain else []
     mark = MARKS[2] if domain is None else MARKS[bool(outside)]
     notes = (
@@ -113,6 +119,7 @@ def run_case(
         *(f"clean-up removed {ml:.3g} mL of {what}" for what, ml in made.cleaned_ml.items() if ml > 0),
         *(f"clean-up filled {ml:.3g} mL of holes in {what}" for what, ml in made.filled_ml.items() if ml > 0),
         *(violation.message for violation in unlike),
+        *([] if made.instances is None else made.instances.notes),
     )
     record = {
         "schema": records.SCHEMA,
@@ -138,7 +145,8 @@ def run_case(
         },
         "outside_domain": [asdict(violation) for violation in outside],
         "domain_declared": domain is not None,
-        "uncertainty": _described(made.uncertainty),
+        **({} if made.instances is None else {"instances": len(made.instances.rows)}),
+        "uncertainty": _described(made.uncertainty, instances=made.instances is not None),
         "cleaned_ml": dict(made.cleaned_ml),
         "filled_ml": dict(made.filled_ml),
         "measurements": [m.row(outside_domain=mark) for m in measurements],
@@ -146,12 +154,32 @@ def run_case(
         "seconds": {"read": read_seconds, **made.seconds, "total": read_seconds + time.perf_counter() - start},
         "peak_memory_mb": records.peak_memory_mb(),
     }
-    return CaseResult(name, volume, made.labels, measurements, record, settings, made.uncertainty, outside, notes, mark)
+    return CaseResult(
+        name,
+        volume,
+        made.labels,
+        measurements,
+        record,
+        settings,
+        made.uncertainty,
+        outside,
+        notes,
+        mark,
+        made.instances,
+    )
 
 
-def _described(found: Uncertain | None) -> dict[str, Any] | None:
+def _described(found: Uncertain | None, *, instances: bool) -> dict[str, Any] | None:
     if found is None:
         return None
+    if instances:
+        return {
+            "method": found.method.name,
+            "samples": found.samples,
+            "seed": found.method.seed if found.method.name == "mc" else None,
+            "maps": "entropy of whether a voxel belongs to an instance, / ln 2, in [0, 1]",
+            "mutual_information": "not defined for instances: objects that a sample did not find have no probability",
+        }
     return {
         "method": found.method.name,
         "samples": found.samples,

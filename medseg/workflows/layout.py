@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from medseg.workflows.settings import Settings
 
 SEGMENTATION = "segmentation.nii.gz"
+#: Of a bundle that finds instances: the map of their ids, and what was found.
+INSTANCE_MAP, INSTANCE_LIST = "instances.nii.gz", "instances.json"
 RECORD = "record.json"
 
 #: What every case has, and what a run may add. All but the label map lie side by side, also with --flat.
@@ -33,7 +35,7 @@ VIEWS = ("image.nii.gz", "segmentation.seg.nrrd", "scene.mrml", "report.html")
 UNCERTAINTY = (*(map_file(key) for key in MAPS), "uncertainty.ctbl")
 DICOM = ("dicom/seg.dcm", "dicom/uncertainty.dcm", "dicom/uncertainty_mutual_information.dcm", "dicom/measurements.dcm")
 ON_REQUEST = ("scene.mrb", "samples.seq.nrrd", *DICOM)
-FILES = (*ALWAYS, *VIEWS, *UNCERTAINTY, *ON_REQUEST)
+FILES = (*ALWAYS, INSTANCE_MAP, INSTANCE_LIST, *VIEWS, *UNCERTAINTY, *ON_REQUEST)
 SUMMARY, FAILURES, INDEX = "summary.csv", "failures.csv", "index.html"
 
 
@@ -120,11 +122,17 @@ class CaseFiles:
         return kept
 
 
-def expected(settings: Settings) -> list[str]:
-    """The files of a case that a run will make, DICOM objects apart (they depend on the case)."""
+def expected(settings: Settings, *, instances: bool = False) -> list[str]:
+    """The files of a case that a run will make, DICOM objects apart (they depend on the case).
+
+    Args:
+        settings: of the run.
+        instances: whether its bundle finds instances.
+    """
     maps = settings.method is not None
-    wanted = [*ALWAYS, *(VIEWS if settings.views else ())]
-    wanted += [file for file in UNCERTAINTY if maps and (settings.views or file.endswith(".nii.gz"))]
+    wanted = [*ALWAYS, *([INSTANCE_MAP, INSTANCE_LIST] if instances else []), *(VIEWS if settings.views else ())]
+    of = [map_file("entropy"), UNCERTAINTY[-1]] if instances else UNCERTAINTY
+    wanted += [file for file in of if maps and (settings.views or file.endswith(".nii.gz"))]
     wanted += ["scene.mrb"] * settings.mrb
     return wanted + ["samples.seq.nrrd"] * (settings.method is not None and settings.method.keep)
 

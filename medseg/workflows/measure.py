@@ -27,6 +27,8 @@ RANGE = "outside the training range of volume"
 MARKS = ("no", "yes", "not declared")
 DOUBT = ("volume_sd_ml", "entropy_inside", "entropy_boundary", "agreement", "predicted_dice")
 COLUMNS = ("structure", "value", "voxels", "volume_ml", *DOUBT, "flags", "outside_domain")
+#: The same of a bundle that finds instances.
+INSTANCE_COLUMNS = ("structure", "value", "count", *COLUMNS[2:])
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Measurement:
         volume_ml: `voxels` times the volume of one voxel, mL.
         flags: what deserves a second look, in words.
         doubt: what several samples say of it; None where there were none.
+        count: how many instances of it there are; None where these are not told apart.
     """
 
     structure: str
@@ -48,12 +51,17 @@ class Measurement:
     volume_ml: float
     flags: tuple[str, ...] = ()
     doubt: Doubt | None = None
+    count: int | None = None
 
     def row(self, *, outside_domain: str) -> dict[str, object]:
-        """The measurement as one row of a table, keys as in `COLUMNS`; `outside_domain` is one of `MARKS`."""
+        """The measurement as one row of a table; `outside_domain` is one of `MARKS`.
+
+        Keys are as in `COLUMNS`, or `INSTANCE_COLUMNS` where instances were counted.
+        """
         return {
             "structure": self.structure,
             "value": self.value,
+            **({} if self.count is None else {"count": self.count}),
             "voxels": self.voxels,
             "volume_ml": round(self.volume_ml, 6),
             **{key: _shown(getattr(self.doubt, key, nan)) for key in DOUBT},
@@ -67,7 +75,14 @@ class Measurement:
         flags = tuple(flag for flag in str(row["flags"]).split("; ") if flag)
         told = {key: nan if row.get(key, "") == "" else float(row[key]) for key in DOUBT}
         doubt = None if all(isnan(value) for value in told.values()) else Doubt(**told)
-        return cls(str(row["structure"]), int(row["value"]), int(row["voxels"]), float(row["volume_ml"]), flags, doubt)
+        count = None if row.get("count", "") in ("", None) else int(row["count"])
+        voxels, volume_ml = int(row["voxels"]), float(row["volume_ml"])
+        return cls(str(row["structure"]), int(row["value"]), voxels, volume_ml, flags, doubt, count)
+
+
+def columns_of(*, instances: bool) -> tuple[str, ...]:
+    """Columns of measurements.csv, for a bundle that finds instances or one that does not."""
+    return INSTANCE_COLUMNS if instances else COLUMNS
 
 
 def measure(

@@ -6,6 +6,7 @@ estimate; time from a few real windows through the network, times their number.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ import numpy as np
 import torch
 from monai.utils import fall_back_tuple
 
+from medseg.inferers.instances.inferer import InstanceInferer
+from medseg.inferers.plan import VALUES_PER_VOXEL
 from medseg.inferers.sliding import SlidingWindowInferer
 from medseg.inferers.windows import window_grid
 from medseg.readers.cases import load_case
@@ -111,7 +114,7 @@ def _plan_case(
     if roi not in timed:
         timed[roi] = time_window(bundle, (1, int(image.shape[0]), *roi), settings.device)
     seconds, classes = timed[roi]
-    windows, inferer_bytes = _cost(bundle.inferer, shape, int(image.shape[0]), classes, settings.device)
+    windows, inferer_bytes = _cost(bundle, shape, int(image.shape[0]), classes, settings.device)
     places = CaseFiles(out, case.name, settings.flat)
     return CasePlan(
         name=case.name,
@@ -121,7 +124,10 @@ def _plan_case(
         windows=windows,
         memory_mb=(volume.array.nbytes + 2 * image.numel() * 4 + inferer_bytes + volume.array.size) / 1e6,
         seconds=seconds * windows,
-        writes=tuple(places.path(f).relative_to(out).as_posix() for f in (*expected(settings), RECORD)),
+        writes=tuple(
+            places.path(f).relative_to(out).as_posix()
+            for f in (*expected(settings, instances=bundle.finds_instances), RECORD)
+        ),
     )
 
 
@@ -132,7 +138,10 @@ def window_shape(inferer: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def time_window(bundle: Bundle, shape: tuple[int, ...], device: str) -> tuple[float, int]:
-    """(seconds, output channels) of one window through the network: the median of a few after one to warm up."""
+    """(seconds, output channels) of one window through the network: the median of a few after one to warm up.
+
+    A network that finds instances has no channels: 1.
+    """
     window = torch.zeros(shape, device=device)
     seconds, output = [], window
     with torch.no_grad():
@@ -140,13 +149,19 @@ def time_window(bundle: Bundle, shape: tuple[int, ...], device: str) -> tuple[fl
             start = time.perf_counter()
             output = bundle.network(window)
             output = output[0] if isinstance(output, list | tuple) else output
+            output = output if isinstance(output, torch.Tensor) else output.boxes
             output.sum().item()  # waits for a GPU
             seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:]), int(output.shape[1])
+    return statistics.median(seconds[1:]), 1 if bundle.finds_instances else int(output.shape[1])
 
 
-def _cost(inferer: Any, shape: tuple[int, ...], channels: int, classes: int, device: str) -> tuple[int, float]:
+def _cost(bundle: Bundle, shape: tuple[int, ...], channels: int, classes: int, device: str) -> tuple[int, float]:
     """(windows, bytes) of one volume: medseg's inferer says it itself, MONAI's keeps scores of the whole volume."""
+    inferer: Any = bundle.inferer
+    if isinstance(inferer, InstanceInferer):
+        over = inferer.tiles_over(shape, bundle.network)
+        tile = math.prod(b - a for a, b in zip(over[0].low, over[0].high, strict=True))
+        return len(over), 4.0 * (tile * (channels + VALUES_PER_VOXEL) + math.prod(shape))  # and the map of ids
     if isinstance(inferer, SlidingWindowInferer):
         plan = inferer.plan(shape, channels, classes, device)
         return plan.windows, float(plan.peak_bytes)

@@ -16,6 +16,7 @@ from medseg.errors import UsageError
 from medseg.readers.options import ReadOptions
 from medseg.workflows.compute import computing, resolve_device
 from medseg.workflows.inputs import cases_of
+from medseg.workflows.instance_samples import check_instance_method
 from medseg.workflows.lock import output_lock
 from medseg.workflows.outcome import PredictReport
 from medseg.workflows.plan import plan_cases
@@ -120,7 +121,7 @@ def predict(
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(os.fspath(bundle), device=settings.device)
     if method is not None:
-        check_method(method, bundle)
+        (check_instance_method if bundle.finds_instances else check_method)(method, bundle)
     cases = cases_of(source, target, bundle, options)
     with computing(threads=threads, deterministic=deterministic), hear:
         hear.plan(_plan_line(cases, bundle, settings))

@@ -121,7 +121,10 @@ class ConsoleReporter(Reporter):
                 self._say(f"     in {printable(failure.file)}")
             self._say(f"  -> {printable(failure.mend)}")
             return
-        volumes = ", ".join(f"{printable(m.structure)} {m.volume_ml:.2f} mL" for m in report.measurements)
+        volumes = ", ".join(
+            f"{'' if m.count is None else f'{m.count} '}{printable(m.structure)} {m.volume_ml:.2f} mL"
+            for m in report.measurements
+        )
         marked = " | OUTSIDE TRAINING DOMAIN" if report.outside_domain else ""
         self._say(f"{where}{report.status} in {report.seconds:.1f} s | {volumes}{marked}")
         for note in report.notes:

@@ -23,6 +23,7 @@ from medseg.readers.options import ReadOptions
 from medseg.volume import Volume
 from medseg.workflows.case_run import CaseResult, run_case
 from medseg.workflows.compute import computing, resolve_device
+from medseg.workflows.instance_samples import check_instance_method
 from medseg.workflows.layout import CaseFiles
 from medseg.workflows.lock import output_lock
 from medseg.workflows.resume import open_folder
@@ -43,6 +44,7 @@ class Result:
 
     Attributes:
         segmentation: label map (I, J, K) on the image's own grid, with `labels` saying what its values mean.
+        instances: map of ids on that grid, of a bundle that finds instances; else None.
         measurements: voxels, mL and flags of every structure.
         record: versions, hashes, parameters, decisions and timings.
         uncertainty: 'entropy' and 'mutual_information' -> volumes in [0, 1] on the image's grid; {} without.
@@ -55,6 +57,7 @@ class Result:
         self.name: str = case.name
         self.image: Volume = case.image
         self.segmentation: Volume = case.segmentation
+        self.instances: Volume | None = None if case.instances is None else case.instances.ids
         self.measurements: tuple[Measurement, ...] = case.measurements
         self.record: Mapping[str, Any] = case.record
         self.outside_domain: tuple[str, ...] = tuple(violation.message for violation in case.outside_domain)
@@ -93,6 +96,10 @@ class Result:
     def table(self) -> list[dict[str, object]]:
         """The measurements as rows, for `pandas.DataFrame(result.table())`."""
         return [m.row(outside_domain=self._case.mark) for m in self.measurements]
+
+    def found(self) -> list[dict[str, object]]:
+        """The instances by falling score, as in instances.json; [] of a bundle that finds none."""
+        return [] if self._case.instances is None else [row.to_json() for row in self._case.instances.rows]
 
     def __repr__(self) -> str:
         found = ", ".join(f"{m.structure} {m.volume_ml:.2f} mL" for m in self.measurements)
@@ -150,7 +157,7 @@ def predict(
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(os.fspath(bundle), device=settings.device)
     if method is not None:
-        check_method(method, bundle)
+        (check_instance_method if bundle.finds_instances else check_method)(method, bundle)
     start = time.perf_counter()
     found, volume, roots = _one(source, affine, bundle, settings.options)
     seconds = time.perf_counter() - start

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from medseg.errors import MedsegError, OutputError
 from medseg.readers.nifti import read_nifti
 from medseg.readers.options import ReadOptions
-from medseg.workflows.layout import RECORD, SEGMENTATION
+from medseg.workflows.layout import INSTANCE_MAP, RECORD, SEGMENTATION
 from medseg.workflows.lock import LOCK, WORK
 from medseg.workflows.record import changed_input, describe_bundle, read_record
 from medseg.writers.atomic import sha256
@@ -108,6 +108,10 @@ def find(files: CaseFiles, settings: Mapping[str, Any], roots: tuple[Path, ...])
     if edited is not None:
         why = "not written by medseg: kept" if record is None else "edited by hand: kept"
         return Found("kept", why, record, edited)
+    if record is not None and INSTANCE_MAP in hashes:
+        redrawn, _ = _not_ours(files.path(INSTANCE_MAP), hashes[INSTANCE_MAP])
+        if redrawn is not None:
+            return Found("kept", "its instances were edited by hand: kept, and not measured again", record)
     if record is None:
         return Found("redo", "the segmentation is broken") if broken else Found("new")
     if broken:

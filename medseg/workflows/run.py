@@ -45,7 +45,8 @@ class Run:
     def all(self, *, resume: bool) -> PredictReport:
         """Do every case; what is done when the user interrupts is listed too."""
         if resume:
-            self.earlier = read_earlier(self.out, {case.name for case in self.cases})
+            names = {case.name for case in self.cases}
+            self.earlier = read_earlier(self.out, names, instances=self.bundle.finds_instances)
         self._write("running")
         state = "interrupted"
         try:
@@ -115,6 +116,7 @@ class Run:
             rows = tuple(_flag(m, there.why) for m in measure(there.edited, self.bundle.labels))
         else:
             rows = tuple(Measurement.from_row(row) for row in record.get("measurements", ()))
+            rows = tuple(_flag(m, there.why) for m in rows) if there.state == "kept" else rows
         status = "kept" if there.state == "kept" else "finished before"
         notes = (there.why,) if there.why else ()
         folder = self._files(case).folder
@@ -122,7 +124,8 @@ class Run:
         return CaseReport(case.name, status, folder, rows, notes=notes, outside_domain=outside, mark=mark)
 
     def _write(self, state: str) -> None:
-        write_run(self.out, self.reports, self.fixed, self.settings, state, self.earlier)
+        instances = self.bundle.finds_instances
+        write_run(self.out, self.reports, self.fixed, self.settings, state, self.earlier, instances=instances)
         if state != "running" and not self.settings.views:
             forget_index(self.out)
 
@@ -148,4 +151,5 @@ def _found(case: Case, out: Path, settings: Settings, fixed: Mapping[str, Any]) 
 
 def _flag(measurement: Measurement, why: str) -> Measurement:
     flags = (*measurement.flags, why)
-    return Measurement(measurement.structure, measurement.value, measurement.voxels, measurement.volume_ml, flags)
+    structure, value = measurement.structure, measurement.value
+    return Measurement(structure, value, measurement.voxels, measurement.volume_ml, flags, count=measurement.count)

@@ -23,6 +23,8 @@ from medseg.inferers.sliding import SlidingWindowInferer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from torch import nn
+
     from medseg.bundle.load import Bundle
     from medseg.inferers.sampler import Sampler
 
@@ -87,13 +89,26 @@ def sampler(method: Method, bundle: Bundle, affine: np.ndarray) -> Sampler:
     Raises:
         UsageError, BundleError: see `check_method`.
     """
-    declared = bundle.uncertainty
     if method.name == "mc":
-        count = declared.samples if method.samples is None else method.samples
-        if count > MOST_SAMPLES:
-            mend = f"ask for at most {MOST_SAMPLES}, such as --uncertainty mc:20"
-            raise UsageError("MS-U147", f"{count} samples of Monte Carlo dropout", mend=mend)
-        return McDropout(bundle.network, count, seed=method.seed, points=declared.points)
+        return dropout(method, bundle)
+    networks = Ensemble(members(method, bundle))
+    if not method.name.endswith("tta"):
+        return networks
+    return Mirrored(networks, [_mirror(axes, bundle, affine) for axes in bundle.uncertainty.mirrors])
+
+
+def dropout(method: Method, bundle: Bundle) -> McDropout:
+    """The samples of 'mc'; raises MS-U146 and MS-U147 as `check_method` does."""
+    declared = bundle.uncertainty
+    count = declared.samples if method.samples is None else method.samples
+    if count > MOST_SAMPLES:
+        mend = f"ask for at most {MOST_SAMPLES}, such as --uncertainty mc:20"
+        raise UsageError("MS-U147", f"{count} samples of Monte Carlo dropout", mend=mend)
+    return McDropout(bundle.network, count, seed=method.seed, points=declared.points)
+
+
+def members(method: Method, bundle: Bundle) -> tuple[nn.Module, ...]:
+    """The networks of 'tta' (one) and 'ensemble'; raises MS-U308 as `check_method` does."""
     networks = bundle.members() if method.name.startswith("ensemble") else (bundle.network,)
     if method.name.startswith("ensemble") and len(networks) < 2:
         raise UsageError(
@@ -101,10 +116,7 @@ def sampler(method: Method, bundle: Bundle, affine: np.ndarray) -> Sampler:
             f"{bundle.name} has one weight file, an ensemble needs several",
             mend="use --uncertainty mc or tta, or name further weights under `uncertainty` in its inference.json",
         )
-    members = Ensemble(networks)
-    if not method.name.endswith("tta"):
-        return members
-    return Mirrored(members, [_mirror(axes, bundle, affine) for axes in declared.mirrors])
+    return networks
 
 
 def walker(bundle: Bundle) -> SlidingWindowInferer:
@@ -141,9 +153,13 @@ def calibration(method: Method, bundle: Bundle) -> Calibration:
 
 def _mirror(axes: Sequence[int], bundle: Bundle, affine: np.ndarray) -> Mirror:
     """Patient axes as array axes of the network's grid; left and right labels change places across the midline."""
+    return Mirror(array_axes(axes, affine), _swapped(bundle) if LEFT_RIGHT in axes else ())
+
+
+def array_axes(axes: Sequence[int], affine: np.ndarray) -> tuple[int, ...]:
+    """Patient axes (numbers of `AXES`) as axes of an array with this (4, 4) affine."""
     along = reorientation(Grid((1, 1, 1), affine)).order
-    turned = tuple(along[axis] for axis in axes)
-    return Mirror(turned, _swapped(bundle) if LEFT_RIGHT in axes else ())
+    return tuple(along[axis] for axis in axes)
 
 
 def channel_values(bundle: Bundle, count: int) -> tuple[int, ...]:

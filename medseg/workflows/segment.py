@@ -18,10 +18,14 @@ from monai.data.utils import decollate_batch, list_data_collate
 
 from medseg.errors import BundleError, MedsegError, MemoryLimitError
 from medseg.geometry import Grid, corner_distance_mm, same_space
+from medseg.inferers.instances.inferer import InstanceInferer
 from medseg.inferers.memory import is_out_of_memory
+from medseg.inferers.moments import Uncertainty
 from medseg.inferers.sliding import SlidingWindowInferer
 from medseg.transforms.reader import to_metatensor
 from medseg.volume import Source, Volume
+from medseg.workflows.instance_samples import Sampled, restore_samples, sample_instances
+from medseg.workflows.instances import Placed, as_ids, place
 from medseg.workflows.uncertainty import restore, sample
 
 if TYPE_CHECKING:
@@ -38,13 +42,14 @@ class Segmented:
     """A label map and how it was made.
 
     Args:
-        labels: (I, J, K) uint8 or uint16 on exactly the input's grid.
+        labels: (I, J, K) uint8 or uint16 on exactly the input's grid; of instances their classes.
         events: what the inferer decided: precision, body box, out-of-memory fallbacks.
         cleaned_ml: volume that the bundle's clean-up removed, mL by structure.
         filled_ml: volume of the holes that it filled, mL by structure.
         network_shape: spatial shape that the network saw.
         seconds: 'preprocess', 'infer', 'restore'.
         uncertainty: what several samples say, where asked for.
+        instances: where the bundle finds instances.
     """
 
     labels: Volume
@@ -54,6 +59,7 @@ class Segmented:
     network_shape: tuple[int, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     uncertainty: Uncertain | None = None
+    instances: Placed | None = None
 
 
 def segment(
@@ -75,7 +81,7 @@ def segment(
 
     Raises:
         BundleError: MS-O320 the bundle's output is no label map; MS-O321 it does not lie on the input's grid;
-            MS-O322 its preprocessing or postprocessing fails.
+            MS-O322 its preprocessing or postprocessing fails; MS-O324 it has ids of which nothing was found.
         MemoryLimitError: MS-M310 it does not fit into memory; the inferer's own after its fallbacks.
     """
     clock = _Clock()
@@ -85,7 +91,9 @@ def segment(
         image = batch["image"].to(device)
         found, events = None, ()
         with clock.over("infer"), _told(bundle.inferer, progress):
-            if method is None:
+            if method is not None and bundle.finds_instances:
+                found, prediction = sample_instances(image, bundle, method, progress=progress)
+            elif method is None:
                 prediction = bundle.inferer(image, bundle.network)
                 events = tuple(getattr(bundle.inferer, "events", ()))
             else:
@@ -94,8 +102,13 @@ def segment(
             items: Any = decollate_batch({**batch, "image": image, "pred": prediction})
             finished: Any = bundle.postprocessing(items[0])
             result = finished["pred"]
-            labels = _label_map(result, volume, bundle)
-            told = None if found is None or method is None else restore(found, image[0], labels, bundle, method)
+            placed = _instances(result, volume, bundle, image[0], found) if bundle.finds_instances else None
+            labels = _label_map(result, volume, bundle) if placed is None else placed.class_map()
+            told = None
+            if isinstance(found, Sampled) and method is not None:
+                told = restore_samples(found, labels, bundle, method)
+            elif isinstance(found, Uncertainty) and method is not None:
+                told = restore(found, image[0], labels, bundle, method)
     return Segmented(
         labels=labels,
         events=events,
@@ -104,6 +117,7 @@ def segment(
         network_shape=tuple(image.shape[2:]),
         seconds=clock.seconds,
         uncertainty=told,
+        instances=placed,
     )
 
 
@@ -118,7 +132,38 @@ def prepare(volume: Volume, bundle: Bundle) -> Any:
 
 
 def _label_map(result: Any, volume: Volume, bundle: Bundle) -> Volume:
-    """The output as integers on the input's grid, or a BundleError that says what is wrong with it."""
+    """The output as a label map on the input's grid, or a BundleError that says what is wrong with it."""
+    array = _whole_numbers(result, volume, bundle, 65535)
+    small = array.max(initial=0) <= 255
+    array = np.ascontiguousarray(array, dtype=np.uint8 if small else np.uint16)
+    return Volume(array, volume.affine, Source(format="array"), bundle.labels)
+
+
+def _instances(result: Any, volume: Volume, bundle: Bundle, image: Any, sampled: Any) -> Placed:
+    """The output as a map of ids on the input's grid, with what the inferer found of each, or a BundleError."""
+    ids = as_ids(_whole_numbers(result, volume, bundle, 2**32 - 1))
+    found = bundle.inferer.found
+    i, j, k = (int(n) for n in image.shape[1:])
+    agreed = sampled.agreed() if isinstance(sampled, Sampled) else None
+    try:
+        return place(
+            Volume(ids, volume.affine, Source(format="array")),
+            found,
+            Grid((i, j, k), np.asarray(image.affine.cpu(), np.float64)),
+            bundle.labels,
+            agreed,
+        )
+    except ValueError as error:
+        raise BundleError(
+            "MS-O324",
+            f"the postprocessing changes the ids of instances: {error}",
+            file=bundle.root,
+            mend="leave the values as they are in the bundle's postprocessing: medseg.transforms.RestoreGridd does",
+        ) from error
+
+
+def _whole_numbers(result: Any, volume: Volume, bundle: Bundle, most: int) -> np.ndarray:
+    """The output as whole numbers (I, J, K) on the input's grid, or a BundleError."""
     array = np.asarray(result.cpu() if isinstance(result, torch.Tensor) else result)
     if array.ndim != 4 or array.shape[0] != 1:
         raise BundleError(
@@ -133,18 +178,16 @@ def _label_map(result: Any, volume: Volume, bundle: Bundle) -> Volume:
     _check_grid(array.shape, affine, volume, bundle)
     if array.dtype.kind not in "ub":
         whole = np.rint(array)
-        if not np.array_equal(whole, array) or whole.min(initial=0) < 0 or whole.max(initial=0) > 65535:
+        if not np.array_equal(whole, array) or whole.min(initial=0) < 0 or whole.max(initial=0) > most:
             raise BundleError(
                 "MS-O320",
                 f"the postprocessing gives values from {array.min():g} to {array.max():g}, a label map has whole "
-                "numbers from 0 to 65535",
+                f"numbers from 0 to {most}",
                 file=bundle.root,
                 mend="end the bundle's postprocessing with AsDiscreted(keys='pred', argmax=True)",
             )
         array = whole
-    small = array.max(initial=0) <= 255
-    array = np.ascontiguousarray(array, dtype=np.uint8 if small else np.uint16)
-    return Volume(array, volume.affine, Source(format="array"), bundle.labels)
+    return array
 
 
 def _check_grid(shape: tuple[int, ...], affine: np.ndarray, volume: Volume, bundle: Bundle) -> None:
@@ -174,7 +217,7 @@ def _noted(result: Any, what: str, bundle: Bundle) -> dict[str, float]:
 @contextmanager
 def _told(inferer: Any, progress: Callable[[int, int], None] | None) -> Iterator[None]:
     """Let medseg's inferer report its windows; MONAI's own cannot (its `progress` is a bar on the screen)."""
-    if progress is None or not isinstance(inferer, SlidingWindowInferer):
+    if progress is None or not isinstance(inferer, SlidingWindowInferer | InstanceInferer):
         yield
         return
     before = inferer.progress

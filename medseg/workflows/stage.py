@@ -17,8 +17,8 @@ from medseg.reports.preview import preview_png
 from medseg.reports.scene import write_scene
 from medseg.reports.segment_tags import segment_tags
 from medseg.workflows import record as records
-from medseg.workflows.layout import FILES, RECORD, SEGMENTATION, made
-from medseg.workflows.measure import COLUMNS
+from medseg.workflows.layout import FILES, INSTANCE_LIST, INSTANCE_MAP, RECORD, SEGMENTATION, made
+from medseg.workflows.measure import columns_of
 from medseg.writers.atomic import sha256, write_bytes, write_json, write_text
 from medseg.writers.nifti import write_nifti
 from medseg.writers.seg_nrrd import write_seg_nrrd
@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medseg.workflows.case_run import CaseResult
+    from medseg.workflows.instances import Placed
 
 UNDECLARED = "domain not declared"
+#: More instances than this are not named on the picture.
+MOST_NAMED = 24
 #: What stands in the label map's header and on the picture.
 WARNINGS = {"yes": records.OUTSIDE, "not declared": UNDECLARED}
 
@@ -46,7 +49,7 @@ def stage(result: CaseResult, work: Path) -> dict[str, Any]:
         (work / file).unlink(missing_ok=True)
     view = case_view(result)
     _tables(result, view, work)
-    write_bytes(work / "preview.png", _picture(result))
+    write_bytes(work / "preview.png", _picture(result, view))
     for key, array in view.maps.items():
         write_nifti(work / map_file(key), array, view.segmentation.affine, description=f"{key} / ln C, 0 to 1")
     notes = [*result.record["warnings"]]
@@ -69,20 +72,23 @@ def stage(result: CaseResult, work: Path) -> dict[str, Any]:
 
 
 def case_view(result: CaseResult) -> CaseView:
-    """What the viewers of a case show."""
+    """What the viewers of a case show: its structures, or each of its instances as one."""
+    shown = None if result.instances is None else result.instances.shown()
+    of = result.measurements if result.instances is None or shown is None else result.instances.rows
     return CaseView(
         result.name,
         result.image,
-        result.segmentation,
+        result.segmentation if shown is None else shown,
         {} if result.uncertain is None else result.uncertain.maps,
-        [m.row(outside_domain=result.mark) for m in result.measurements],
+        [m.row(outside_domain=result.mark) for m in of],
         WARNINGS.get(result.mark, ""),
         result.notes,
     )
 
 
 def _tables(result: CaseResult, view: CaseView, work: Path) -> None:
-    """The label map and what was measured of it."""
+    """The label map and what was measured of it, and the instances where there are some."""
+    rows = [m.row(outside_domain=result.mark) for m in result.measurements]
     write_nifti(
         work / SEGMENTATION,
         result.segmentation.array,
@@ -90,7 +96,7 @@ def _tables(result: CaseResult, view: CaseView, work: Path) -> None:
         labels=result.segmentation.labels or LabelTable(()),
         description=view.warning or "medseg: research use only",
     )
-    write_text(work / "measurements.csv", csv_text(COLUMNS, view.rows))
+    write_text(work / "measurements.csv", csv_text(columns_of(instances=result.instances is not None), rows))
     write_json(
         work / "measurements.json",
         {
@@ -99,11 +105,19 @@ def _tables(result: CaseResult, view: CaseView, work: Path) -> None:
             "domain_declared": result.record["domain_declared"],
             "outside_domain": [violation.message for violation in result.outside_domain],
             "uncertainty": result.record["uncertainty"],
-            "structures": [
-                {**row, "flags": list(m.flags)} for row, m in zip(view.rows, result.measurements, strict=True)
-            ],
+            "structures": [{**row, "flags": list(m.flags)} for row, m in zip(rows, result.measurements, strict=True)],
         },
     )
+    if result.instances is not None:
+        _instances(result, result.instances, view, work)
+
+
+def _instances(result: CaseResult, found: Placed, view: CaseView, work: Path) -> None:
+    """The map of ids, and what was found of each."""
+    ids = found.ids
+    write_nifti(work / INSTANCE_MAP, ids.array, ids.affine, description=view.warning or "ids of instances.json")
+    head = {"case": result.name, "notice": records.RESEARCH, "outside_domain": result.mark}
+    write_json(work / INSTANCE_LIST, found.to_json(**head, uncertainty=result.record["uncertainty"]))
 
 
 def _viewers(result: CaseResult, view: CaseView, work: Path) -> None:
@@ -141,12 +155,14 @@ def _dicom(result: CaseResult, view: CaseView, work: Path) -> list[str]:
     return []
 
 
-def _picture(result: CaseResult) -> bytes:
+def _picture(result: CaseResult, view: CaseView) -> bytes:
     """The case's preview.png."""
-    table = result.segmentation.labels or LabelTable(())
+    table = view.segmentation.labels or LabelTable(())
     legend = [f"{m.structure}  {m.volume_ml:.2f} mL" for m in result.measurements[: len(table)]]
+    if view.segmentation is not result.segmentation:
+        legend = [str(row["structure"]) for row in view.rows] if len(table) <= MOST_NAMED else []
     warning = WARNINGS.get(result.mark, "")
     image = result.image
     if result.settings.deface and looks_like_head(image):
         image = deface(image, result.segmentation.array)
-    return preview_png(image, result.segmentation, table, title=result.name, warning=warning, legend=legend)
+    return preview_png(image, view.segmentation, table, title=result.name, warning=warning, legend=legend)

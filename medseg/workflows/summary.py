@@ -10,7 +10,7 @@ from medseg.reports.index import index_html
 from medseg.workflows import record as records
 from medseg.workflows.index import index_entries
 from medseg.workflows.layout import FAILURES, INDEX, RECORD, SUMMARY
-from medseg.workflows.measure import COLUMNS
+from medseg.workflows.measure import columns_of
 from medseg.workflows.outcome import Failure
 from medseg.writers.atomic import write_json, write_text
 from medseg.writers.tables import csv_text
@@ -41,11 +41,11 @@ class Earlier:
     cases: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_earlier(out: Path, names: AbstractSet[str]) -> Earlier:
-    """What the tables of `out` say of cases other than `names`."""
+def read_earlier(out: Path, names: AbstractSet[str], *, instances: bool = False) -> Earlier:
+    """What the tables of `out` say of cases other than `names`; `instances`: whether the bundle finds some."""
     cases = (records.read_record(out / RECORD) or {}).get("cases", {})
     return Earlier(
-        _rows(out / SUMMARY, ("case", *COLUMNS), names),
+        _rows(out / SUMMARY, ("case", *columns_of(instances=instances)), names),
         _rows(out / FAILURES, FAILURE_COLUMNS, names),
         {name: status for name, status in cases.items() if name not in names},
     )
@@ -68,6 +68,8 @@ def write_run(
     settings: Settings,
     state: str,
     earlier: Earlier,
+    *,
+    instances: bool = False,
 ) -> None:
     """Write these files, each atomically.
 
@@ -78,10 +80,12 @@ def write_run(
         settings: of the run.
         state: 'running', 'done' or 'interrupted'.
         earlier: rows of other cases that stay.
+        instances: whether the bundle finds some.
     """
+    columns = ("case", *columns_of(instances=instances))
     if state != "running":
         rows = [{"case": case.name, **m.row(outside_domain=case.mark)} for case in reports for m in case.measurements]
-        write_text(out / SUMMARY, csv_text(("case", *COLUMNS), [*earlier.summary, *rows]))
+        write_text(out / SUMMARY, csv_text(columns, [*earlier.summary, *rows]))
         failed = [{k: v for k, v in asdict(case.failure).items() if k != "memory"} for case in reports if case.failure]
         write_text(out / FAILURES, csv_text(FAILURE_COLUMNS, [*earlier.failures, *failed]))
         if settings.views:

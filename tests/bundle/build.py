@@ -1,4 +1,4 @@
-"""Two small bundles with random weights, written as a user would: medseg's own kind and the model zoo's kind."""
+"""Small bundles with random weights, written as a user would: medseg's own kind and the model zoo's kind."""
 
 from __future__ import annotations
 
@@ -55,6 +55,21 @@ METADATA = {
         },
     },
 }  # fmt: skip
+
+INSTANCE_NETWORK = {
+    "_target_": "medseg.networks.MaskRCNN",
+    "in_channels": 1,
+    "classes": 2,
+    "anchors": [[[4.0, 4.0, 4.0]], [[8.0, 8.0, 8.0]]],
+    "features": [4, 8, 8],
+    "channels": 8,
+    "fine_channels": 8,
+    "width": 8,
+    "mask_width": 8,
+    "mask_size": 4,
+    "min_score": 0.3,
+    "proposals": 30,
+}
 
 CARD = """# Blobs
 
@@ -238,6 +253,36 @@ def write_weights(root: Path, *, half: bool = True, seed: int = 0) -> dict:
     torch.save(state, root / "models" / "model.pt")
     save_file(state, root / "models" / "model.safetensors")
     return state
+
+
+def write_instance_bundle(root: Path, *, weights: bool = True) -> Path:
+    """A whole bundle under `root` that finds instances: a small Mask R-CNN with random weights."""
+    from medseg.networks import MaskRCNN
+
+    write_bundle(root, weights=False, ours=True)
+    for name in ("inference", "train"):
+        path = root / "configs" / f"{name}.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["network_def"] = deepcopy(INSTANCE_NETWORK)
+        if name == "inference":
+            inferer = {"_target_": "medseg.inferers.InstanceInferer", "roi_size": [32, 32, 32], "overlap": 12}
+            config["inferer"] = {**inferer, "min_score": 0.3}
+            steps = config["postprocessing"]["transforms"]
+            config["postprocessing"]["transforms"] = [steps[0], {**steps[-1], "output_dtype": "$torch.int32"}]
+            config["imports"] += ["$import torch"]
+        write_json(path, config)
+    metadata = deepcopy(METADATA)
+    pred = metadata["network_data_format"]["outputs"]["pred"]
+    pred |= {"format": "instances", "num_channels": 1, "dtype": "int32", "channel_def": {"0": "instance number"}}
+    write_json(root / "configs" / "metadata.json", metadata)
+    if weights:
+        torch.manual_seed(0)
+        network = MaskRCNN(**{k: v for k, v in INSTANCE_NETWORK.items() if k != "_target_"})
+        state = {k: v.half() for k, v in network.state_dict().items()}
+        (root / "models").mkdir(parents=True, exist_ok=True)
+        torch.save(state, root / "models" / "model.pt")
+        save_file(state, root / "models" / "model.safetensors")
+    return root
 
 
 def write_bundle(root: Path, *, weights: bool = True, ours: bool = False) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -24,6 +25,42 @@ def test_sound_bundles(zoo, ours):
     for root in (zoo, ours):
         assert codes(root) == []
         assert warnings(root) == ["MS-B304"]  # the small bundles declare no domain
+
+
+def test_a_bundle_of_instances_is_sound(build, tmp_path):
+    root = build.write_instance_bundle(tmp_path / "blobs_instance_segmentation")
+    assert [str(problem) for problem in check_bundle(root) if not problem.warning] == []
+    assert warnings(root) == ["MS-B304"]
+    recipe = build.write_instance_bundle(tmp_path / "recipe_instance_segmentation", weights=False)
+    assert codes(recipe) == []
+
+
+def pred(change):
+    return lambda m: m["network_data_format"]["outputs"]["pred"].update(change)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "code", "says"),
+    [
+        ("metadata", pred({"format": "segmentation"}), "MS-B317", "the format of metadata.json's output is not"),
+        ("inference", lambda c: c["inferer"].update(_target_="medseg.inferers.SlidingWindowInferer"), "MS-B317", "is not"),
+        ("inference", lambda c: c["labels"][1].update(value=3), "MS-B317", r"values \[1, 3\]"),
+        ("inference", lambda c: c.pop("labels"), "MS-B317", "no `labels`"),
+        ("both", lambda c: c["network_def"].update(in_channels=2), "MS-B307", "does not take the smallest shape"),
+    ],
+)  # fmt: skip
+def test_a_broken_promise_of_instances(build, tmp_path, edit, name, change, code, says):
+    root = build.write_instance_bundle(tmp_path / "blobs_instance_segmentation", weights=False)
+    for one in ("inference", "train") if name == "both" else (name,):
+        edit(root, one, change)
+    assert any(re.search(says, p.message) for p in check_bundle(root) if p.code == code)
+
+
+def test_a_network_without_instances_in_a_bundle_of_them(build, zoo, edit):
+    edit(zoo, "metadata", pred({"format": "instances", "num_channels": 1}))
+    edit(zoo, "inference", lambda c: c.update(inferer={"_target_": "medseg.inferers.InstanceInferer"}))
+    messages = [p.message for p in check_bundle(zoo) if p.code == "MS-B307"]
+    assert any("no boxes, scores, classes, masks" in message for message in messages)
 
 
 def test_a_recipe_is_accepted(build, tmp_path):
