@@ -16,8 +16,7 @@ from medseg.workflows.measure import measure
 from medseg.workflows.predict import predict
 from medseg.workflows.sampling import parse_method
 from medseg.workflows.segment import segment
-
-from .instance_network import CLASSES, Dropping, Pieces, finding
+from tests.workflows.instance_network import CLASSES, Dropping, Pieces, finding
 
 SAMPLES, P = 12, 0.4
 

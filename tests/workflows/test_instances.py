@@ -4,7 +4,7 @@ import csv
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
@@ -31,8 +31,10 @@ from medseg.workflows.result import predict as predict_one
 from medseg.workflows.segment import segment
 from medseg.writers.atomic import sha256
 from medseg.writers.nifti import write_nifti
+from tests.workflows.instance_network import CLASSES, Pieces, finding
 
-from .instance_network import CLASSES, Pieces, finding
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BRIGHT = {"box_mm": {"R-L": [14.5, 19.5], "A-P": [-2.75, 4.75], "S-I": [16.0, 28.0]}, "centroid_mm": [17.0, 1.0, 22.0]}
 
@@ -171,7 +173,7 @@ def test_a_thousand_ids_come_back_unmixed(toy, fold):
 def test_a_postprocessing_that_changes_ids_is_refused(scan, toy):
     bundle = finding(toy)
     steps = [*bundle.postprocessing.transforms, Lambdad(keys="pred", func=lambda x: x * 7)]
-    with pytest.raises(BundleError, match="MS-O324.*the id 21, and 3 instances were found"):
+    with pytest.raises(BundleError, match=r"MS-O324.*the id 21, and 3 instances were found"):
         segment(scan, replace(bundle, postprocessing=Compose(steps)))
 
 
