@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import torch
 from hypothesis import given
@@ -273,6 +274,21 @@ def test_one_at_the_border_is_marked(toy, scan):
     array[18:, 3:6, 3:6] = 0.6
     made = segment(replace(scan, array=array), finding(toy)).instances
     assert [(r.voxels, r.flags) for r in made.rows if r.cut_by_border] == [(18, (EDGE,))]
+
+
+@pytest.mark.parametrize("kind", ["binary", "labelmap"])
+def test_dicom_has_a_segment_for_each_instance(data, toy, tmp_path, kind):
+    series = data("dicom") / "dev" / "mr_hippocampus_crop_13"
+    report = predict(series, finding(toy, Pieces(0.8)), tmp_path / "out", outside_domain=True, dicom=kind)
+    assert report.exit_code == 0
+    (case,) = report.cases
+    assert not any("no DICOM objects" in note for note in case.notes)
+    told = json.loads((case.folder / "instances.json").read_text(encoding="utf-8"))["instances"]
+    assert len(told) > 2
+    made = pydicom.dcmread(case.folder / "dicom" / "seg.dcm")
+    names = [str(one.SegmentLabel) for one in made.SegmentSequence if str(one.SegmentLabel) != "Background"]
+    assert names == [f"{row['structure']} {row['id']}" for row in told]
+    assert (case.folder / "dicom" / "measurements.dcm").is_file()
 
 
 def test_python(scan, toy, tmp_path):
