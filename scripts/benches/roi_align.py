@@ -3,7 +3,8 @@
 That is what users write today, as no library has RoIAlign in 3D. Both sides get the same contiguous float32 features
 and the same contiguous gradient of the output; what ours needs to turn them to channels last is in its time. One
 thread; CPU seconds; medians of interleaved repeats.
-Memory is the growth of the peak over what is there before (features and boxes), in fresh processes.
+Memory is the growth of the peak over what is there before (features, boxes, the gradient handed down), in fresh
+processes.
 """
 
 from __future__ import annotations
@@ -55,14 +56,19 @@ def ours(features: Tensor, boxes: Tensor, bins: int) -> Tensor:
 WAYS = {"theirs": theirs, "medseg": ours}
 
 
-def run(way: str, features: Tensor, boxes: Tensor, bins: int, backward: bool) -> Tensor:
-    """The output, or the gradient of the features."""
-    if not backward:
+def upstream(features: Tensor, boxes: Tensor, bins: int) -> Tensor:
+    """The gradient that a loss would hand down."""
+    return torch.ones(len(boxes), features.shape[1], bins, bins, bins)
+
+
+def run(way: str, features: Tensor, boxes: Tensor, bins: int, handed: Tensor | None) -> Tensor:
+    """The output, or with a gradient handed down the gradient of the features."""
+    if handed is None:
         with torch.no_grad():
             return WAYS[way](features, boxes, bins)
     features = features.detach().requires_grad_()
     out = WAYS[way](features, boxes, bins)
-    (grad,) = torch.autograd.grad(out, features, torch.ones(out.shape))
+    (grad,) = torch.autograd.grad(out, features, handed)
     return grad
 
 
@@ -78,10 +84,11 @@ def rows(quick: bool = False) -> list[dict]:
             features, boxes = case(space, count, voxels)
             for backward in (False, True):
                 times, results = {way: [] for way in WAYS}, {}
+                handed = upstream(features, boxes, bins) if backward else None
                 for turn in range(repeats + 1):
                     for way in WAYS:
                         start = time.process_time()
-                        result = run(way, features, boxes, bins, backward)
+                        result = run(way, features, boxes, bins, handed)
                         if turn:  # the first turn is not timed: it loads code, and shows that both say the same
                             times[way].append(time.process_time() - start)
                         else:
@@ -129,8 +136,10 @@ def peak(way: str, *asked) -> float:
 
 
 def measure(way: str, side: int, rois: int, bins: int, backward: bool) -> None:
-    run(way, *case(8, 2, (4, 6)), bins, backward)  # code and its memory are there before
+    small = case(8, 2, (4, 6))
+    run(way, *small, bins, upstream(*small, bins) if backward else None)  # code and its memory are there before
     features, boxes = case(side, rois, SMALL)
+    handed = upstream(features, boxes, bins) if backward else None
     process, stop, seen = psutil.Process(), threading.Event(), []
     before = process.memory_info().rss
 
@@ -140,7 +149,7 @@ def measure(way: str, side: int, rois: int, bins: int, backward: bool) -> None:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    result = run(way, features, boxes, bins, backward)
+    result = run(way, features, boxes, bins, handed)
     seen.append(process.memory_info().rss)
     stop.set()
     watcher.join()
