@@ -1,14 +1,16 @@
 """What is asked of a box, once its features are read: which class and where exactly, and which of its voxels.
 
-The heads of a box are convolutions with group norm, which knows neither batch nor tile (Wu and He, ECCV 2018).
-Dropout stands before the last layer of each, so Monte Carlo samples of instances need the encoder once.
+The heads of a box are convolutions without normalisation: whether a box is bright all over or dark all over is what they
+are asked, and a norm over the box would hide it. Dropout stands before the last layer of each, so Monte Carlo samples of instances need the encoder once.
 """
 
 from __future__ import annotations
 
 import itertools
+from math import log
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from medseg.networks.dropout import ChannelDropout
@@ -17,16 +19,18 @@ from medseg.networks.fpn import upsample
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NORM_GROUPS = 8
+SLOPE = 0.01
+# Voxels: about what log sizes are measured from.
+TYPICAL_SIZE = 16.0
 
 
 class BoxHead(nn.Module):
-    """Class scores and a finer box.
+    """Class scores and a finer box, from the features in a box and its size, which RoIAlign takes away.
 
     Args:
         channels: of the pyramid.
         classes: K without background.
-        width: channels of the hidden layers, a multiple of 8.
+        width: of the hidden layer.
         size: of the features of a box, at least 5.
         dropout: probability before the last layer.
     """
@@ -35,16 +39,19 @@ class BoxHead(nn.Module):
         super().__init__()
         # Without padding: what lies at the edge of a box says where its edge is.
         self.convolutions = nn.Sequential(*block(channels, channels, padding=0), *block(channels, channels, padding=0))
-        self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(channels * (size - 4) ** 3, width), nn.LeakyReLU(0.01))
+        self.hidden = nn.Linear(channels * (size - 4) ** 3 + 3, width)
+        self.activation = nn.LeakyReLU(SLOPE)
         self.dropout = nn.Dropout(dropout)
         self.classes = nn.Linear(width, classes + 1)
         self.codes = nn.Linear(width, 6)
         nn.init.normal_(self.codes.weight, std=0.001)
         nn.init.zeros_(self.codes.bias)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(R, F, size, size, size) -> class logits (R, K + 1), background first; codes (R, 6), see box_code.py."""
-        hidden = self.dropout(self.hidden(self.convolutions(features)))
+    def forward(self, features: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """(R, F, size, size, size) and (R, 6) -> class logits (R, K + 1), background first; codes (R, 6)."""
+        sizes = (boxes[:, 3:] - boxes[:, :3]).clamp(min=1e-3).log() - log(TYPICAL_SIZE)
+        seen = self.convolutions(features).flatten(1)
+        hidden = self.dropout(self.activation(self.hidden(torch.cat([seen, sizes.to(seen.dtype)], 1))))
         return self.classes(hidden).float(), self.codes(hidden).float()
 
 
@@ -54,7 +61,7 @@ class MaskHead(nn.Module):
     Args:
         channels: of the features.
         masks: 1, or K for one mask a class.
-        width: channels of the hidden layers, a multiple of 8.
+        width: channels of the hidden layers.
         depth: convolutions before the deconvolution.
         scale: of the deconvolution along each axis; 1 keeps the size along a thick-slice axis.
         dropout: probability before the last layer.
@@ -75,7 +82,7 @@ class MaskHead(nn.Module):
         self.convolutions = nn.Sequential(*(layer for layers in blocks for layer in layers))
         d, h, w = scale
         self.up = nn.ConvTranspose3d(width, width, (d, h, w), (d, h, w))
-        self.activation = nn.LeakyReLU(0.01)
+        self.activation = nn.LeakyReLU(SLOPE)
         self.dropout = ChannelDropout(width, dropout)
         self.masks = nn.Conv3d(width, masks, 1)
 
@@ -104,7 +111,7 @@ class SemanticHead(nn.Module):
         self.join = nn.Sequential(
             nn.Conv3d(width, width, 3, padding=1, bias=False),
             nn.InstanceNorm3d(width, affine=True),
-            nn.LeakyReLU(0.01),
+            nn.LeakyReLU(SLOPE),
         )
         self.classes = nn.Conv3d(width, classes + 1, 1)
 
@@ -116,9 +123,7 @@ class SemanticHead(nn.Module):
 
 
 def block(channels: int, width: int, *, padding: int) -> list[nn.Module]:
-    """Convolution, group norm, activation."""
-    return [
-        nn.Conv3d(channels, width, 3, padding=padding, bias=False),
-        nn.GroupNorm(NORM_GROUPS, width),
-        nn.LeakyReLU(0.01),
-    ]
+    """Convolution and activation; the scale of what comes in is kept (He et al., ICCV 2015)."""
+    convolution = nn.Conv3d(channels, width, 3, padding=padding)
+    nn.init.kaiming_normal_(convolution.weight, SLOPE, nonlinearity="leaky_relu")
+    return [convolution, nn.LeakyReLU(SLOPE)]

@@ -28,7 +28,7 @@ from medseg.networks.point_rend import PointHead, at_places, at_points, labels_a
 from medseg.networks.pooler import pool, with_image
 from medseg.networks.roi_align import roi_align_3d
 from medseg.networks.rpn import RPN, Proposed, proposals
-from medseg.networks.sampling import anchor_sample, proposal_sample
+from medseg.networks.sampling import anchor_sample, jittered, proposal_sample
 from medseg.networks.truth import Truth, assign_anchors, assign_proposals, mask_targets, semantic_target
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class MaskRCNN(nn.Module):
             a level only gives features.
         features, strides, kernel_sizes: of the encoder, see `Encoder`.
         encoder: another one instead: returns features finest first, and has `features` and `strides` (`MonaiEncoder`).
-        channels: of the pyramid, a multiple of 8.
+        channels: of the pyramid.
         fine_channels: of the features at full resolution.
         first_level: encoder level at which the pyramid begins.
         width: of the box head.
@@ -216,7 +216,7 @@ class MaskRCNN(nn.Module):
 
     def detect(self, pyramid: Pyramid, boxes: Sequence[Tensor], shape: Sequence[int]) -> list[Detections]:
         """Class, finer box and mask of proposals: (P_b, 6) for each image."""
-        logits, codes = self.box_head(self.box_features(pyramid, boxes))
+        logits, codes = self.box_head(self.box_features(pyramid, boxes), torch.cat(list(boxes)))
         counts = [len(b) for b in boxes]
         chosen = [
             self._chosen(logit.softmax(1), clip(decode(code, box), shape))
@@ -292,13 +292,13 @@ class MaskRCNN(nn.Module):
         references = torch.cat([proposed.anchors[p] for p in proposing])
         true_anchor_boxes = torch.cat([t.boxes[m[p]] for t, m, p in zip(truth, matched, proposing, strict=True)])
 
-        # The true boxes are proposals too, so that the heads have something to learn from the first step on.
-        candidates = [torch.cat([b, t.boxes]) for b, t in zip(boxes, truth, strict=True)]
+        # The true boxes are proposals too, and others near them: the heads have something to learn from the first step.
+        candidates = [torch.cat([b, t.boxes, jittered(t.boxes)]) for b, t in zip(boxes, truth, strict=True)]
         owners = [assign_proposals(c, t, positive=0.4, negative=0.2) for c, t in zip(candidates, truth, strict=True)]
         taken = [proposal_sample(o, self.per_image) for o in owners]
         rois = [c[i] for c, i in zip(candidates, taken, strict=True)]
         owners = [o[i] for o, i in zip(owners, taken, strict=True)]
-        class_logits, codes = self.box_head(self.box_features(pyramid, rois))
+        class_logits, codes = self.box_head(self.box_features(pyramid, rois), torch.cat(rois))
         true_classes = torch.cat(
             [torch.where(o >= 0, _at(t.classes, o) + 1, 0) for o, t in zip(owners, truth, strict=True)]
         )

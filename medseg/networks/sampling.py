@@ -11,6 +11,8 @@ POSITIVE_SHARE = 1 / 3
 # Negatives are drawn from so many times as many, those that look most like objects.
 POOL = 10
 LEAST_NEGATIVES = 8
+# Boxes near each true one, and the SD of their edges as a share of its size.
+NEAR, NEAR_SD = 4, 0.08
 
 
 def anchor_sample(matched: Tensor, logits: Tensor, count: int = ANCHORS) -> Tensor:
@@ -38,6 +40,12 @@ def proposal_sample(owners: Tensor, count: int) -> Tensor:
     """Up to a third positives, the rest drawn from the background; `owners` as `matched` above."""
     positive = _draw((owners >= 0).nonzero()[:, 0], max(1, int(count * POSITIVE_SHARE)))
     return torch.cat([positive, _draw((owners == -1).nonzero()[:, 0], count - len(positive))])
+
+
+def jittered(boxes: Tensor) -> Tensor:
+    """Boxes near true ones: (N, 6) -> (4 N, 6), each edge moved by a normal deviate of 8 % of the box's size."""
+    size = (boxes[:, 3:] - boxes[:, :3]).repeat(NEAR, 2)
+    return boxes.repeat(NEAR, 1) + torch.randn_like(size).clamp(-3, 3) * NEAR_SD * size
 
 
 def _draw(indices: Tensor, count: int) -> Tensor:

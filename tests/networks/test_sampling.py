@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from medseg.networks.sampling import LEAST_NEGATIVES, POOL, anchor_sample, proposal_sample
+from medseg.networks.sampling import LEAST_NEGATIVES, POOL, anchor_sample, jittered, proposal_sample
 
 
 def test_positives_and_the_hardest_negatives():
@@ -33,3 +33,14 @@ def test_proposals_are_at_most_a_third_positive():
     taken = proposal_sample(owners, 30)
     assert (owners[taken] >= 0).sum() == 10
     assert (owners[taken] == -1).sum() == 20
+
+
+def test_boxes_near_true_ones_overlap_them():
+    boxes = torch.tensor([[0.0, 0, 0, 10, 20, 30], [5, 5, 5, 9, 9, 9]])
+    near = jittered(boxes)
+    assert near.shape == (8, 6)
+    overlap = (
+        torch.minimum(near[:, 3:], boxes.repeat(4, 1)[:, 3:]) > torch.maximum(near[:, :3], boxes.repeat(4, 1)[:, :3])
+    ).all(1)
+    assert overlap.all()
+    assert not torch.equal(near[:2], boxes)

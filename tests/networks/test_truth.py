@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import torch
+from monai.apps.detection.utils.ATSS_matcher import ATSSMatcher
 
+from medseg.boxes.overlap import iou_matrix
 from medseg.networks.truth import (
     BOX_ONLY,
     IGNORED,
@@ -100,14 +102,50 @@ def test_every_instance_has_an_anchor_however_small():
     assert (large >= len(fine)).any()
 
 
+def test_equally_good_candidates_are_taken_where_monai_takes_none():
+    """A cube of 6 voxels, four anchors of 6 at the corners of a face around it and four of 12 far too large."""
+    labels = torch.zeros(24, 24, 24, dtype=torch.int32)
+    labels[3:9, 4:10, 5:11] = 1
+    fine = torch.stack(torch.meshgrid(*[torch.arange(12) * 2 + 1.0] * 3, indexing="ij"), -1).reshape(-1, 3)
+    coarse = torch.stack(torch.meshgrid(*[torch.arange(6) * 4 + 2.0] * 3, indexing="ij"), -1).reshape(-1, 3)
+    anchors = torch.cat([torch.cat([c - h, c + h], 1) for c, h in ((fine, 3), (coarse, 6))])
+    found = truth_of(labels, torch.zeros(2), torch.zeros(2))
+    per_level = (len(fine), len(coarse))
+    matched = assign_anchors(anchors, per_level, 1, found)
+    assert (matched == 0).any()
+    assert iou_matrix(found.boxes, anchors)[0][matched == 0].min() == iou_matrix(found.boxes, anchors).max()
+    monai = ATSSMatcher(num_candidates=4, center_in_gt=False)
+    assert not (monai.compute_matches(found.boxes, anchors, per_level, 1)[1] >= 0).any()
+
+
+def test_where_candidates_differ_the_anchors_are_monais():
+    torch.manual_seed(0)
+    labels = torch.zeros(32, 32, 32, dtype=torch.int32)
+    labels[3:10, 4:12, 5:11] = 1
+    labels[14:30, 12:29, 16:31] = 2
+    labels[15:20, 2:6, 20:29] = 3
+    levels = []
+    for stride, half in ((2, 4), (4, 8)):
+        c = torch.stack(torch.meshgrid(*[(torch.arange(32 // stride) + 0.5) * stride] * 3, indexing="ij"), -1)
+        levels.append(torch.cat([c - half, c + half], -1).reshape(-1, 6))
+    found = truth_of(labels, torch.zeros(4), torch.zeros(4))
+    per_level = [len(level) for level in levels]
+    anchors = torch.cat(levels) + torch.rand(sum(per_level), 1)
+    matched = assign_anchors(anchors, per_level, 1, found)
+    monai = ATSSMatcher(num_candidates=4, center_in_gt=False).compute_matches(found.boxes, anchors, per_level, 1)[1]
+    assert torch.equal(matched, torch.where(monai >= 0, monai, NEGATIVE))
+    assert set(matched.tolist()) == {-1, 0, 1, 2}
+
+
 def test_a_mask_target_is_the_instance_seen_in_its_box():
     found = truth(MASK)
     exact = mask_targets(found, torch.tensor([0]), found.boxes[:1], (6, 6, 6))
     assert exact.shape == (1, 6, 6, 6)
-    assert exact.all()
+    assert (exact[0, 1:-1, 1:-1, 1:-1] == 1).all()  # at its faces samples lie half a cell from what is outside
+    assert (exact > 0.5).all()
     half = torch.tensor([[-1.0, 3, 4, 5, 9, 10]])  # from 3 voxels before it to its middle
     seen = mask_targets(found, torch.tensor([0]), half, (6, 6, 6))[0]
-    assert not seen[:3].any()
-    assert seen[3:].all()
+    assert (seen[:3] < 0.5).all()
+    assert (seen[3:] > 0.5).all()
     other = mask_targets(found, torch.tensor([1]), found.boxes[:1], (6, 6, 6))
     assert not other.any()

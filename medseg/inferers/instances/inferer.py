@@ -33,7 +33,7 @@ class InstanceInferer(Inferer):
         roi_size: of a tile in voxels; None: the whole volume at once.
         overlap: voxels that neighbouring tiles share at least; as large as the largest instance is best.
         min_score: instances below it are left out, after tiles and mirror images are united.
-        mask_iou: of two instances of a class whose masks overlap more, the lesser one goes.
+        mask_iou: of two instances whose masks overlap more, the lesser one goes.
         mask_iom: the same for the overlap as a share of the smaller one.
         flips: axes (0, 1, 2), or lists of them, along which the volume is mirrored for further opinions.
         precision: "bf16", "fp32", or "auto": bf16 where the device computes in it, as in training.

@@ -26,7 +26,8 @@ def instances_of(
     Args:
         detections: of one image or tile.
         shape: (D, H, W) of it.
-        iou: masks of a class that overlap more are one object, see `medseg.boxes.crops.suppress_by_mask`.
+        iou: masks that overlap more are one object, whatever their classes: the result is one map, where a voxel
+            belongs to one. See `medseg.boxes.crops.suppress_by_mask`.
         iom: the same for intersection over the smaller one.
     """
     boxes = detections.boxes.float()
@@ -38,7 +39,7 @@ def instances_of(
     crops = [Crop(mask.low, (mask.probability >= INSIDE).cpu()) for mask in masks]
     some = torch.tensor([bool(crop.mask.any()) for crop in crops], dtype=torch.bool)
     found, crops = pick(found, some), [crop for crop in crops if crop.mask.any()]
-    return pick(found, suppress_by_mask(crops, found.scores, iou=iou, iom=iom, classes=found.classes))
+    return pick(found, suppress_by_mask(crops, found.scores, iou=iou, iom=iom))
 
 
 @torch.no_grad()

@@ -12,9 +12,9 @@ from monai.transforms import MapTransform, RandomizableTransform
 
 from medseg.boxes.convention import boxes_of_instances, cut_by_border
 from medseg.errors import UsageError
+from medseg.readers.instance_table import BOX_ONLY, IGNORE
 from medseg.transforms.instances.check import instance_map
 from medseg.transforms.instances.snippet import Snippet, cut_snippet, hidden_share, put_snippet
-from medseg.transforms.instances.table import BOX_ONLY, IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping

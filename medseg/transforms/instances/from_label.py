@@ -11,8 +11,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from medseg.errors import InputError, UsageError
+from medseg.readers.instance_table import BOX_ONLY, IGNORE, InstanceTable, read_table, table_beside
 from medseg.transforms.instances.rounded import round_off
-from medseg.transforms.instances.table import BOX_ONLY, IGNORE, InstanceTable, read_table, table_beside
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -30,7 +30,7 @@ class InstancesFromLabeld(MapTransform):
 
     Args:
         keys: the one key of the label map, (1, I, J, K) with whole numbers.
-        classes_key: gets `classes` (N + 1,) int64, see `medseg.transforms.instances.table`.
+        classes_key: gets `classes` (N + 1,) int64, see `medseg.readers.instance_table`.
         flags_key: gets `flags` (N + 1,) uint8.
         from_components: the map is semantic (value v is class v - 1): each connected piece (26 neighbours, one
             value) becomes an instance, and no JSON is read.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medseg.boxes.convention import boxes_of_instances
-from medseg.transforms.instances.table import IGNORE
+from medseg.readers.instance_table import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

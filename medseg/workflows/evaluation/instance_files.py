@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from medseg.errors import InputError
 from medseg.metrics.instance import Described
 from medseg.readers.cases.names import stem
+from medseg.readers.instance_table import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,8 +71,6 @@ def known_of(item: LabelMap) -> Known:
     listed = content.get("instances") if isinstance(content, dict) else None
     if isinstance(listed, list):
         return _predicted(listed, path)
-    from medseg.transforms.instances.table import read_table  # where training reads it; it takes torch along
-
     table = read_table(path)
     return Known(path, table.classes, _scores(content, path), {}, table.box_only, table.ignore)
 

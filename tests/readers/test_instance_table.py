@@ -7,7 +7,7 @@ import json
 import pytest
 
 from medseg.errors import InputError
-from medseg.transforms.instances import InstanceTable, read_table, table_beside
+from medseg.readers.instance_table import InstanceTable, read_table, table_beside
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
