@@ -1,0 +1,91 @@
+"""From files' tables to what the network is given, and the average precision while it trains."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from medseg.networks.mask_rcnn import Detections
+from medseg.networks.truth import BOX_ONLY, IGNORED
+from medseg.readers import instance_table
+from medseg.training import MaskAP, MixedPrecisionInferer, prepare_instances
+
+
+def labels() -> torch.Tensor:
+    out = torch.zeros(1, 16, 16, 16, dtype=torch.int16)
+    out[0, 1:5, 1:5, 1:5] = 1
+    out[0, 8:14, 8:14, 8:14] = 2
+    out[0, 0:4, 10:14, 0:4] = 3
+    return out
+
+
+def batch(flags=(0, 0, 0, 0), classes=(-1, 0, 1, 0)) -> dict[str, torch.Tensor]:
+    return {
+        "image": torch.zeros(1, 1, 16, 16, 16),
+        "label": labels()[None],
+        "classes": torch.tensor([classes]),
+        "flags": torch.tensor([flags], dtype=torch.uint8),
+    }
+
+
+def detections(boxes, scores, classes) -> Detections:
+    masks = torch.ones(len(boxes), 4, 4, 4)
+    return Detections(torch.tensor(boxes, dtype=torch.float32), torch.tensor(scores), torch.tensor(classes), masks)
+
+
+ONE, TWO, THREE = [1, 1, 1, 5, 5, 5], [8, 8, 8, 14, 14, 14], [0, 10, 0, 4, 14, 4]
+NOWHERE = [10, 0, 0, 14, 4, 4]
+
+
+def ap(found: Detections, **kinds) -> float:
+    metric = MaskAP(0.5)
+    _, truth, _, _ = prepare_instances(batch(**kinds))
+    metric.update([{"pred": found, "label": truth[0]}])
+    return metric.compute()
+
+
+def test_flags_mean_the_same_on_disk_and_in_the_network():
+    assert (instance_table.BOX_ONLY, instance_table.IGNORE) == (BOX_ONLY, IGNORED)
+
+
+def test_a_batch_becomes_images_and_truth():
+    images, truth, args, kwargs = prepare_instances(batch(flags=(0, 0, 1, 2)), "cpu")
+    assert images.shape == (1, 1, 16, 16, 16)
+    assert args == (truth,)
+    assert kwargs == {}
+    (one,) = truth
+    assert one.boxes.tolist() == [ONE, TWO]
+    assert one.classes.tolist() == [0, 1]
+    assert one.has_mask.tolist() == [True, False]
+    assert one.ignored_ids.tolist() == [3]
+
+
+def test_average_precision_by_hand():
+    everything = detections([ONE, TWO, THREE], [0.9, 0.8, 0.7], [0, 1, 0])
+    assert ap(everything) == 1
+    # class 0: hit, miss, hit: precision 1 up to recall 1/2, then 2/3; class 1: nothing found
+    some = detections([ONE, NOWHERE, THREE], [0.9, 0.8, 0.7], [0, 0, 0])
+    assert ap(some) == pytest.approx((51 / 101 + 50 / 101 * 2 / 3 + 0) / 2)
+    wrong_class = detections([ONE, TWO, THREE], [0.9, 0.8, 0.7], [1, 0, 1])
+    assert ap(wrong_class) == 0
+
+
+def test_what_lies_in_an_ignored_region_is_not_counted():
+    everything = detections([ONE, TWO, THREE], [0.7, 0.8, 0.9], [0, 1, 0])
+    assert ap(everything, flags=(0, 0, 0, 2)) == 1
+    assert ap(everything, flags=(0, 0, 0, 0)) == 1
+
+
+def test_nothing_to_find_and_nothing_found():
+    metric = MaskAP()
+    assert metric.compute() != metric.compute()  # NaN: no class occurs
+
+
+def test_mixed_precision_hands_other_results_on():
+    class Finds(nn.Module):
+        def forward(self, x):
+            return [detections([ONE], [0.5], [0])]
+
+    (found,) = MixedPrecisionInferer()(torch.zeros(1, 1, 4, 4, 4), Finds())
+    assert isinstance(found, Detections)
