@@ -15,7 +15,7 @@ from medseg.metrics.contingency import contingency
 from medseg.metrics.instance import ScoredCase, instance_overlaps, precision_recall, scored_case
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from medseg.networks.mask_rcnn import Detections
     from medseg.networks.truth import Truth
@@ -32,7 +32,7 @@ class MaskAP(Metric):
 
     def __init__(self, iou: float = 0.5) -> None:
         self.iou = iou
-        super().__init__(output_transform=lambda output: output)
+        super().__init__(output_transform=_found_and_true)
 
     @reinit__is_reduced
     def reset(self) -> None:
@@ -40,13 +40,11 @@ class MaskAP(Metric):
         self._cases: dict[int, list[ScoredCase]] = defaultdict(list)
 
     @reinit__is_reduced
-    def update(self, output: Any) -> None:
+    def update(self, output: tuple[Sequence[Detections], Sequence[Truth]]) -> None:
         """Take one batch."""
-        batches = output if isinstance(output, list) else [output]
-        for batch in batches:
-            for found, truth in zip(_listed(batch["pred"]), _listed(batch["label"]), strict=True):
-                for value, case in scored(found, truth).items():
-                    self._cases[value].append(case)
+        for found, truth in zip(*output, strict=True):
+            for value, case in scored(found, truth).items():
+                self._cases[value].append(case)
 
     def compute(self) -> float:
         """The mean over the classes that occur; NaN where none does."""
@@ -76,5 +74,6 @@ def _only(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return np.where(np.isin(labels, ids), labels, 0)
 
 
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+def _found_and_true(output: Any) -> tuple[list[Detections], list[Truth]]:
+    batches = output if isinstance(output, list) else [output]
+    return [f for batch in batches for f in batch["pred"]], [t for batch in batches for t in batch["label"]]
