@@ -86,7 +86,7 @@ def fit_sizes(sizes_mm: Tensor, count: int, spacing_mm: Sequence[float], strides
     some = _spread(objects, _OBJECTS)
     shapes = _shapes(objects[some] / cell_mm[level[some]], count)
     shapes = shapes[shapes.prod(1).argsort(stable=True)]
-    best = _best_iou(objects[some] / voxel, shapes * stride[:, None], stride)
+    best = best_iou(objects[some] / voxel, list(shapes * stride[:, None]), stride)
     return Fitted(
         shapes=shapes,
         sizes_mm=shapes * cell_mm[:, None],
@@ -96,6 +96,31 @@ def fit_sizes(sizes_mm: Tensor, count: int, spacing_mm: Sequence[float], strides
         mean_iou=float(best.mean()),
         best_possible_recall={iou: float((best >= iou).double().mean()) for iou in REACH},
     )
+
+
+def best_iou(sizes: Tensor, anchors: Sequence[Tensor], strides: Tensor) -> Tensor:
+    """What the best anchor reaches of each object, wherever it lies against the cells.
+
+    Args:
+        sizes: (N, 3) of the objects, voxels.
+        anchors: for each level, finest first, (A, 3) sizes in voxels; A = 0 where a level proposes nothing.
+        strides: (L, 3) of the levels, voxels.
+
+    Returns:
+        (N, places) float64 IoU.
+    """
+    root = 1.2207440846057596  # x^4 = x + 1: its powers fill a cube evenly (Roberts, 2018)
+    step = torch.tensor([1 / root, 1 / root**2, 1 / root**3], dtype=torch.float64)
+    place = (0.5 + torch.arange(_PLACES, dtype=torch.float64)[:, None] * step) % 1 * strides[-1]
+    best = torch.zeros(len(sizes), _PLACES, dtype=torch.float64)
+    size = sizes[:, None]
+    for shapes, cell in zip(anchors, strides, strict=True):
+        away = (place % cell - cell / 2).abs()[None]
+        for shape in shapes:
+            side = torch.minimum((size + shape) / 2 - away, torch.minimum(size, shape)).clamp(min=0)
+            shared = side.prod(-1)
+            best = torch.maximum(best, shared / (size.prod(-1) + shape.prod() - shared))
+    return best
 
 
 def levels_of(sizes_mm: Tensor, cell_mm: Tensor, typical_cells: float) -> Tensor:
@@ -165,19 +190,3 @@ def _iou_of_sizes(a: Tensor, b: Tensor) -> Tensor:
     """(N, M) IoU of boxes of sizes a (N, 3) and b (M, 3) around one centre."""
     shared = torch.minimum(a[:, None], b[None]).prod(-1)
     return shared / (a.prod(-1)[:, None] + b.prod(-1)[None] - shared)
-
-
-def _best_iou(objects: Tensor, anchors: Tensor, stride: Tensor) -> Tensor:
-    """(N, places) best IoU over levels and shapes; objects (N, 3) and anchors (L, A, 3) in voxels, stride (L, 3)."""
-    root = 1.2207440846057596  # x^4 = x + 1: its powers fill a cube evenly (Roberts, 2018)
-    step = torch.tensor([1 / root, 1 / root**2, 1 / root**3], dtype=torch.float64)
-    place = (0.5 + torch.arange(_PLACES, dtype=torch.float64)[:, None] * step) % 1 * stride[-1]
-    best = torch.zeros(len(objects), _PLACES, dtype=torch.float64)
-    size = objects[:, None]
-    for shapes, cell in zip(anchors, stride, strict=True):
-        away = (place % cell - cell / 2).abs()[None]
-        for shape in shapes:
-            side = torch.minimum((size + shape) / 2 - away, torch.minimum(size, shape)).clamp(min=0)
-            shared = side.prod(-1)
-            best = torch.maximum(best, shared / (size.prod(-1) + shape.prod() - shared))
-    return best

@@ -1,5 +1,6 @@
 """Pieces for MONAI's trainer that MONAI does not have, and `medseg train`."""
 
+from medseg.training.anchor_report import AnchorReport
 from medseg.training.datalist import datalist
 from medseg.training.gradients import GradientGuard
 from medseg.training.instance_metric import MaskAP
@@ -9,6 +10,7 @@ from medseg.training.precision import MixedPrecisionInferer
 from medseg.training.schedule import BudgetedSchedule
 
 __all__ = [
+    "AnchorReport",
     "BudgetedSchedule",
     "ExactMetric",
     "GradientGuard",
