@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from ignite.engine import Events
@@ -11,6 +11,8 @@ from ignite.engine import Events
 from medseg.boxes.anchor_sizes import REACH, best_iou, fit_sizes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ignite.engine import Engine
     from torch import Tensor, nn
 
@@ -42,7 +44,8 @@ class AnchorReport:
 
     def _look(self, engine: Engine) -> None:
         if self.recall is None:
-            self._sizes += [truth.boxes[:, 3:] - truth.boxes[:, :3] for truth in engine.state.output["label"]]
+            output = cast("Mapping[str, Any]", engine.state.output)
+            self._sizes += [truth.boxes[:, 3:] - truth.boxes[:, :3] for truth in output["label"]]
 
     def _report(self, engine: Engine) -> None:
         del engine
@@ -52,7 +55,7 @@ class AnchorReport:
         if not len(sizes):
             log.warning("no object in the first epoch: are the labels instance maps?")
             return
-        network: MaskRCNN = getattr(self.network, "module", self.network)
+        network = cast("MaskRCNN", getattr(self.network, "module", self.network))
         strides = torch.tensor(network.rpn.strides, dtype=torch.float64)
         best = best_iou(sizes, [torch.tensor(s, dtype=torch.float64) for s in network.rpn.sizes], strides)
         self.recall = {iou: float((best >= iou).double().mean()) for iou in REACH}

@@ -10,7 +10,6 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from medseg.errors import UsageError
-from medseg.inferers.instances.found import Instances
 from medseg.inferers.instances.merge import at_least, merge
 from medseg.inferers.instances.of_network import segment_tile
 from medseg.inferers.instances.paste import label_map
@@ -21,6 +20,7 @@ from medseg.inferers.precision import has_native_bf16
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from medseg.inferers.instances.found import Instances
     from medseg.inferers.memory import Event
 
 PRECISIONS = ("auto", "bf16", "fp32")
