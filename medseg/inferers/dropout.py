@@ -90,6 +90,7 @@ class McDropout(Sampler):
         if self._linear(name) or isinstance(self.networks[0].get_submodule(name), ALPHA):
             return None
         with self._masked():
+            self._memory = None  # before the next one is made
             self._memory = Recording(self.networks[0], self._modules(), windows)
         return self._memory.head
 
@@ -101,6 +102,7 @@ class McDropout(Sampler):
     def _run(self, windows: Tensor, *, same: bool) -> Any:
         if same and self._memory is not None:
             return self._memory.again()
+        self._memory = None  # before the next one is made
         self._memory = Recording(self.networks[0], self._modules(), windows)
         return self._memory.output
 
@@ -142,7 +144,8 @@ class _Drawn:
         def masked(module: nn.Module, args: object, output: Tensor) -> Tensor:
             del args
             axis = channel_axis(module, output, linear=linear)
-            key = (self.sample, place, output.shape[axis], self.calls[place])
+            call = 0 if getattr(module, "one_mask", False) else self.calls[place]
+            key = (self.sample, place, output.shape[axis], call)
             self.calls[place] += 1
             if key not in self.kept:
                 sample, _, channels, call = key

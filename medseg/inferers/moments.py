@@ -5,8 +5,9 @@ For samples p_1 .. p_T of a voxel's class probabilities, with entropy H in nats 
     mean m = 1/T sum p_t                    predictive entropy PE = H(m)           in [0, ln C]
     expected entropy EE = 1/T sum H(p_t)    mutual information MI = PE - EE >= 0   at most min(ln C, ln T)
 
-Means are updated as m += (p - m) / t, so that T equal samples give exactly that sample, and MI exactly 0. Channels
-with a sigmoid each (nested regions) have a binary entropy each, of which the mean is taken; ln C is ln 2 then.
+Means are updated as m += (p - m) / t, so that T equal samples give exactly that sample. MI below 2^-20 of PE is set to
+exactly 0: fp32 cannot tell it from rounding. Channels with a sigmoid each (nested regions) have a binary entropy each, of
+which the mean is taken; ln C is ln 2 then.
 """
 
 from __future__ import annotations

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from medseg.inferers.joined import Shared, plain
+from medseg.inferers.joined import Shared, WrittenError, plain, version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,10 +41,19 @@ class LinearHead:
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """A module that returned before the first point was reached."""
+    """A module that returned before the first point was reached.
+
+    Args:
+        module: the module.
+        result: what it returned.
+        versions: how often each tensor of it had been written to then.
+        number: the how-manieth call of the run it was.
+    """
 
     module: nn.Module
     result: Any
+    versions: list[int]
+    number: int
 
 
 class Recording:
@@ -56,75 +67,96 @@ class Recording:
 
     def __init__(self, network: nn.Module, points: Sequence[nn.Module], inputs: Tensor) -> None:
         self.network, self.points, self.inputs = network, tuple(points), inputs
-        self._cloned = False
-        self.output, self._finished, self.head = self._record()
-        if any(_versions(f.result) != v for f, v in zip(self._finished, self._seen, strict=True)):
-            # Somebody writes into a result behind its module's back (x += skip): hand out copies.
-            self._cloned = True
-            self.output, self._finished, self.head = self._record()
+        self._written: set[int] = set()  # calls into whose results somebody writes behind their backs (x += skip)
+        self._joining = True
+        while True:
+            try:
+                self.output, self._finished, self.head = self._record()
+            except WrittenError:
+                self._joining = False
+                continue
+            written = {f.number for f in self._finished if _versions(f.result) != f.versions}
+            if not written:
+                break
+            self._written |= written  # of these, copies are handed out
 
     def again(self) -> Any:
         """The network's output once more, computed from the first point on."""
-        self._shared.active = False
-        waiting: dict[int, deque[Any]] = defaultdict(deque)
+        waiting: dict[int, deque[Finished]] = defaultdict(deque)
         modules: dict[int, nn.Module] = {}
         for done in self._finished:
-            waiting[id(done.module)].append(done.result)
+            waiting[id(done.module)].append(done)
             modules[id(done.module)] = done.module
         hooks = [point.register_forward_pre_hook(self._reach) for point in self.points]
         try:
             with _forward_replaced({m: self._returning(waiting[i], m) for i, m in modules.items()}):
                 return _plain(self.network(self.inputs.clone()))
         finally:
+            self._shared.active = False
             for hook in hooks:
                 hook.remove()
 
-    def _reach(self, *_: Any) -> None:
-        self._shared.active = True
+    @property
+    def splits(self) -> int:
+        """How many convolutions compute a share of theirs only once (joined.py)."""
+        return self._shared.splits
 
-    def _returning(self, results: deque[Any], module: nn.Module) -> Callable[..., Any]:
+    def _reach(self, *_: Any) -> None:
+        self._shared.active = self._joining
+
+    def _returning(self, results: deque[Finished], module: nn.Module) -> Callable[..., Any]:
         forward = module.forward
 
         def returned(*args: Any, **kwargs: Any) -> Any:
-            return _copied(results.popleft(), tensors=self._cloned) if results else forward(*args, **kwargs)
+            if not results:
+                return forward(*args, **kwargs)
+            done = results.popleft()
+            return _copied(done.result, tensors=done.number in self._written)
 
         return returned
 
     def _record(self) -> tuple[Any, list[Finished], LinearHead | None]:
         finished: list[Finished] = []
-        seen: list[list[int]] = []
-        depth: list[int] = []  # how many had finished when each open call began
+        depth: list[tuple[int, list[int]]] = []  # of each open call: how many had finished, versions of its arguments
         reached: list[Any] = []  # what the points received
         behind: list[tuple[nn.Module, Any, Any]] = []  # leaf calls from the first point on
         self._shared = Shared()
+        calls = count()
 
         def before(module: nn.Module, args: tuple[Any, ...]) -> None:
-            depth.append(len(finished))
+            depth.append((len(finished), _versions(args)))
             if module in self.points:
                 reached.append(_plain(args[0]) if args else None)
                 self._reach()
 
         def after(module: nn.Module, args: tuple[Any, ...], result: Any) -> Any:
-            begun = depth.pop()
-            if not reached:
-                del finished[begun:], seen[begun:]  # the outermost module holds what those inside it gave
-                given = _copied(result, tensors=True) if self._cloned else self._shared.mark(result)
-                finished.append(Finished(module, _copied(given, tensors=False)))
-                seen.append(_versions(given))
-                return result if self._cloned else given
-            if not any(module.children()):
-                behind.append((module, args[0] if args else None, result))
-            return None
+            begun, versions = depth.pop()
+            number = next(calls)
+            if reached:
+                if next(module.children(), None) is None:
+                    behind.append((module, args[0] if args else None, result))
+                return None
+            if len(module._forward_hooks) > 1:  # somebody's own: they must see what it returns, each time
+                return None
+            del finished[begun:]  # the outermost module holds what those inside it gave
+            if _versions(args) != versions:  # it writes into what it is given: it must do so each time
+                return None
+            copied = number in self._written
+            given = _copied(result, tensors=True) if copied else self._shared.mark(result)
+            kept = _copied(given, tensors=False)
+            finished.append(Finished(module, kept, _versions(kept), number))
+            return result if copied else given
 
         hooks = []
         for module in self.network.modules():
-            hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+            if not isinstance(module, torch.jit.ScriptModule):  # these take no hooks
+                hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
         try:
             output = _plain(self.network(self.inputs.clone()))
         finally:
+            self._shared.active = False
             for hook in hooks:
                 hook.remove()
-        self._seen = seen
         return output, finished, _linear_head(reached, behind, output)
 
 
@@ -160,22 +192,32 @@ def _copied(result: Any, *, tensors: bool) -> Any:
         return result.clone() if tensors else result
     if isinstance(result, dict):
         return {key: _copied(value, tensors=tensors) for key, value in result.items()}
-    if type(result) in (list, tuple):
-        return type(result)(_copied(value, tensors=tensors) for value in result)
+    if isinstance(result, list | tuple):
+        parts = [_copied(value, tensors=tensors) for value in result]
+        return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
     return result
 
 
 def _plain(result: Any) -> Any:
     """Ordinary tensors for whoever did not record."""
+    if _fields(result):
+        return replace(result, **{f: _plain(getattr(result, f)) for f in _fields(result)})
+    if type(result) in (list, tuple):
+        return type(result)(_plain(value) for value in result)
     return tree_map_only(Tensor, plain, result)
+
+
+def _fields(result: Any) -> list[str]:
+    """The fields of a dataclass' instance, else none."""
+    return [f.name for f in fields(result)] if is_dataclass(result) and not isinstance(result, type) else []
 
 
 def _versions(result: Any) -> list[int]:
     """How often each tensor was written to in place."""
     if isinstance(result, Tensor):
-        return [result._version]
+        return [version(result)]
     if isinstance(result, dict):
         return [v for value in result.values() for v in _versions(value)]
-    if type(result) in (list, tuple):
+    if isinstance(result, list | tuple):
         return [v for value in result for v in _versions(value)]
-    return []
+    return [v for f in _fields(result) for v in _versions(getattr(result, f))]

@@ -13,7 +13,7 @@ from medseg.boxes.overlap import giou_pairs
 from medseg.losses.projection import projection_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from medseg.networks.mask_rcnn import Sampled
 
@@ -33,7 +33,8 @@ class DetectionLoss(nn.Module):
     Args:
         weights: of each term, 1 where not named; or "learned": each term L counts exp(-s) L + s with a learned s
             (Kendall et al., CVPR 2018). Give the loss's parameters to the optimizer then.
-        region: of masks (R, 1, d, h, w), logits against 0 or 1, such as `monai.losses.TverskyLoss(sigmoid=True)`.
+        region: of masks (R, 1, d, h, w), logits against shares in [0, 1], such as
+            `monai.losses.TverskyLoss(sigmoid=True, soft_label=True)`.
         semantic: of logits (B, K + 1, D, H, W) against classes (B, 1, D, H, W).
 
     Attributes:
@@ -55,7 +56,7 @@ class DetectionLoss(nn.Module):
         self.log_variance = nn.ParameterDict(
             {t: nn.Parameter(torch.zeros(())) for t in TERMS} if weights == "learned" else {}
         )
-        self.region = region or DiceLoss(sigmoid=True, squared_pred=False)
+        self.region = region or DiceLoss(sigmoid=True, soft_label=True)
         self.semantic = semantic or DiceCELoss(softmax=True, to_onehot_y=True, include_background=False)
         self.terms: dict[str, float] = {}
 
@@ -63,11 +64,11 @@ class DetectionLoss(nn.Module):
         """The sum; `truth` is what MONAI's engine passes along, all of it is in `sampled` already."""
         del truth
         terms = {
-            "objectness": binary_cross_entropy_with_logits(sampled.objectness, sampled.is_object),
+            "objectness": _mean_or_zero(binary_cross_entropy_with_logits, sampled.objectness, sampled.is_object),
             "anchor_box": box_loss(
                 sampled.anchor_codes, sampled.true_anchor_codes, sampled.anchor_boxes, sampled.true_anchor_boxes
             ),
-            "class": cross_entropy(sampled.class_logits, sampled.true_classes),
+            "class": _mean_or_zero(cross_entropy, sampled.class_logits, sampled.true_classes),
             "box": box_loss(sampled.box_codes, sampled.true_box_codes, sampled.boxes, sampled.true_boxes),
             "mask": self._mask(sampled),
             "semantic": self._semantic(sampled.semantic, sampled.true_semantic),
@@ -79,7 +80,7 @@ class DetectionLoss(nn.Module):
 
     def _mask(self, sampled: Sampled) -> Tensor:
         known, logits, masks = sampled.has_mask, sampled.mask_logits, sampled.true_masks
-        total = logits.sum() * 0.0  # no instance: no loss, but a gradient
+        total = (logits.sum() + sampled.point_logits.sum()) * 0.0  # no instance: no loss, but a gradient
         if known.any():
             some, true = logits[known][:, None], masks[known][:, None]
             share = known.float().mean()
@@ -99,6 +100,11 @@ class DetectionLoss(nn.Module):
         certain = torch.full_like(logits, -30.0)
         certain[:, 0] = 30.0
         return self.semantic(torch.where(unknown, certain, logits), classes.clamp(min=0)[:, None])
+
+
+def _mean_or_zero(loss: Callable[[Tensor, Tensor], Tensor], found: Tensor, true: Tensor) -> Tensor:
+    """0 where nothing was sampled, as in a patch that is ignored all over; a mean over nothing is NaN."""
+    return loss(found, true) if len(found) else found.sum() * 0.0
 
 
 def box_loss(codes: Tensor, true_codes: Tensor, boxes: Tensor, true_boxes: Tensor) -> Tensor:

@@ -18,15 +18,18 @@ class ChannelDropout(nn.Module):
     Args:
         channels: channels C of the input (B, C, D, H, W).
         p: probability that a channel is dropped, in [0, 1).
+        one_mask: a run of the network calls it for parts of one thing, so a Monte Carlo sample has one mask for all
+            calls; else one a call.
     """
 
-    def __init__(self, channels: int, p: float) -> None:
+    def __init__(self, channels: int, p: float, *, one_mask: bool = False) -> None:
         super().__init__()
         if not 0.0 <= p < 1.0:
             msg = f"a dropout probability lies in [0, 1), got {p}"
             raise ValueError(msg)
         self.channels = channels
         self.p = float(p)
+        self.one_mask = one_mask
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, D, H, W) -> the same shape."""

@@ -83,7 +83,7 @@ class MaskHead(nn.Module):
         d, h, w = scale
         self.up = nn.ConvTranspose3d(width, width, (d, h, w), (d, h, w))
         self.activation = nn.LeakyReLU(SLOPE)
-        self.dropout = ChannelDropout(width, dropout)
+        self.dropout = ChannelDropout(width, dropout, one_mask=True)  # masks are computed some at a time
         self.masks = nn.Conv3d(width, masks, 1)
 
     def forward(self, features: Tensor) -> Tensor:

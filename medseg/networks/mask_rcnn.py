@@ -12,6 +12,8 @@ what it found (`Detections`). Boxes are in voxels of the image, see medseg/boxes
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -34,6 +36,8 @@ from medseg.networks.truth import Truth, assign_anchors, assign_proposals, mask_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# For a result: masks computed at a time.
+MASKS_AT_A_TIME = 32
 # A box smaller than this along an axis, in voxels, has nothing in it.
 SMALLEST_BOX = 0.5
 
@@ -131,7 +135,7 @@ class MaskRCNN(nn.Module):
         min_score: detections below it are left out.
         box_nms: IoU from which the lesser of two boxes of a class goes. Loose: true neighbours overlap as boxes; what
             is double is found by masks (`inferers.InstanceInferer`).
-        proposals: how many the heads see of an image or tile.
+        proposals: how many of an image the heads are trained on at most; for a result there is no limit.
     """
 
     def __init__(
@@ -194,10 +198,13 @@ class MaskRCNN(nn.Module):
             ValueError: in training mode without truth, or with images that `divisor` does not divide (else they are
                 filled up behind with their edge values).
         """
-        pyramid = self.pyramid(images if self.training else filled_up(images, self.divisor))
+        if self.training and any(n % d for n, d in zip(images.shape[2:], self.divisor, strict=True)):
+            msg = f"images of {tuple(images.shape[2:])} voxels; in training mode sizes are multiples of {self.divisor}"
+            raise ValueError(msg)
+        pyramid = self.pyramid(filled_up(images, self.divisor))
         proposed = self.rpn(pyramid.levels)
         shape = images.shape[2:]
-        found = proposals(proposed, shape, after=self.most_proposals)
+        found = proposals(proposed, shape, after=self.most_proposals if self.training else None)
         if self.training:
             if truth is None:
                 msg = "in training mode the network needs what is true of each image (medseg.networks.truth)"
@@ -222,12 +229,7 @@ class MaskRCNN(nn.Module):
             self._chosen(logit.softmax(1), clip(decode(code, box), shape))
             for logit, code, box in zip(logits.split(counts), codes.split(counts), boxes, strict=True)
         ]
-        logits = self.masks(pyramid, [c[0] for c in chosen], torch.cat([c[2] for c in chosen]))
-        parts = logits.split([len(c[0]) for c in chosen])
-        return [
-            Detections(*c, self._finished(pyramid, image, c[0], mask, shape))
-            for image, (c, mask) in enumerate(zip(chosen, parts, strict=True))
-        ]
+        return [Detections(*c, self._finished(pyramid, image, c[0], c[2], shape)) for image, c in enumerate(chosen)]
 
     def box_features(self, pyramid: Pyramid, boxes: Sequence[Tensor]) -> Tensor:
         """(R, F, 7, 7, 7) of the boxes of all images."""
@@ -236,7 +238,7 @@ class MaskRCNN(nn.Module):
     def masks(self, pyramid: Pyramid, boxes: Sequence[Tensor], classes: Tensor) -> Tensor:
         """Logits (R, d, h, w) of the masks in boxes of given classes (R,)."""
         size = self.mask_size
-        coarse = pool(pyramid.levels, self.strides, boxes, size, target=max(size))
+        coarse = pool(pyramid.levels, self.strides, boxes, size, target=prod(size) ** (1 / 3))
         scale = tuple(1 / s for s in self.fine_stride)
         fine = roi_align_3d(pyramid.fine, with_image(boxes), size, scale)
         logits = self.mask_head(torch.cat([coarse, fine.to(coarse.dtype)], 1))
@@ -245,24 +247,25 @@ class MaskRCNN(nn.Module):
         return logits[torch.arange(len(logits), device=logits.device), classes]
 
     def _finished(
-        self, pyramid: Pyramid, image: int, boxes: Tensor, logits: Tensor, shape: Sequence[int]
+        self, pyramid: Pyramid, image: int, boxes: Tensor, classes: Tensor, shape: Sequence[int]
     ) -> Tensor | list[Tensor]:
-        """Probabilities of the masks of one image, refined where the network does that."""
+        """Probabilities of the masks of one image, refined where the network does that; some at a time, for the memory."""
+        here = slice(image, image + 1)
+        one = Pyramid([level[here] for level in pyramid.levels], pyramid.fine[here], pyramid.semantic[here])
+        parts = zip(boxes.split(MASKS_AT_A_TIME), classes.split(MASKS_AT_A_TIME), strict=True)
+        logits = torch.cat([self.masks(one, [b], c) for b, c in parts])
         if self.point_head is None:
             return logits.sigmoid()
+        one = Pyramid([one.levels[0].float()], one.fine.float(), one.semantic)  # once, not at every question
         return [
-            refine(
-                mask, box, lambda points, coarse, box=box: self._asked(pyramid, image, box, points, coarse, shape)
-            ).sigmoid()
+            refine(mask, box, partial(self._asked, one, box, shape)).sigmoid()
             for mask, box in zip(logits, boxes, strict=True)
         ]
 
-    def _asked(
-        self, pyramid: Pyramid, image: int, box: Tensor, points: Tensor, coarse: Tensor, shape: Sequence[int]
-    ) -> Tensor:
-        which = torch.full((1,), image, device=box.device)
-        features = self._point_features(pyramid, which, box[None], points[None], shape)
-        return self.point_head(features, coarse[None])[0]  # type: ignore[misc]
+    def _asked(self, pyramid: Pyramid, box: Tensor, shape: Sequence[int], points: Tensor, coarse: Tensor) -> Tensor:
+        first = torch.zeros(1, dtype=torch.long, device=box.device)
+        features = self._point_features(pyramid, first, box[None], points[None], shape)
+        return cast("PointHead", self.point_head)(features, coarse[None])[0]
 
     def _point_features(
         self, pyramid: Pyramid, images: Tensor, boxes: Tensor, points: Tensor, shape: Sequence[int]
@@ -292,8 +295,11 @@ class MaskRCNN(nn.Module):
         references = torch.cat([proposed.anchors[p] for p in proposing])
         true_anchor_boxes = torch.cat([t.boxes[m[p]] for t, m, p in zip(truth, matched, proposing, strict=True)])
 
+        images = truth[0].labels.shape
         # The true boxes are proposals too, and others near them: the heads have something to learn from the first step.
-        candidates = [torch.cat([b, t.boxes, jittered(t.boxes)]) for b, t in zip(boxes, truth, strict=True)]
+        candidates = [
+            torch.cat([b, t.boxes, clip(jittered(t.boxes), images)]) for b, t in zip(boxes, truth, strict=True)
+        ]
         owners = [assign_proposals(c, t, positive=0.4, negative=0.2) for c, t in zip(candidates, truth, strict=True)]
         taken = [proposal_sample(o, self.per_image) for o in owners]
         rois = [c[i] for c, i in zip(candidates, taken, strict=True)]
@@ -302,7 +308,7 @@ class MaskRCNN(nn.Module):
         true_classes = torch.cat(
             [torch.where(o >= 0, _at(t.classes, o) + 1, 0) for o, t in zip(owners, truth, strict=True)]
         )
-        holding = true_classes > 0
+        holding = torch.cat(owners) >= 0
         held = [r[o >= 0] for r, o in zip(rois, owners, strict=True)]
         of = [o[o >= 0] for o in owners]
         true_boxes = torch.cat([t.boxes[o] for t, o in zip(truth, of, strict=True)])

@@ -30,12 +30,14 @@ class MonaiEncoder(nn.Module):
     def __init__(self, network: nn.Module, in_channels: int = 1, probe: int = 64) -> None:
         super().__init__()
         self.network = network
-        training = network.training
+        modes = {module: module.training for module in network.modules()}
         with torch.no_grad():
             levels = self.network.eval()(torch.zeros(1, in_channels, probe, probe, probe))
-        network.train(training)
-        if isinstance(levels, Tensor) or len({level.shape[2:] for level in levels}) != len(levels):
-            msg = f"{type(network).__name__} does not return features of several resolutions"
+        for module, training in modes.items():
+            module.training = training
+        shapes = [] if isinstance(levels, Tensor) else [tuple(level.shape[2:]) for level in levels]
+        if not shapes or len(set(shapes)) != len(shapes) or shapes != sorted(shapes, reverse=True):
+            msg = f"{type(network).__name__} does not return features of several resolutions, finest first"
             raise ValueError(msg)
         self.features = tuple(level.shape[1] for level in levels)
         sizes = [(probe,) * 3, *(tuple(level.shape[2:]) for level in levels)]

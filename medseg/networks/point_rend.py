@@ -110,14 +110,16 @@ def refine(logits: Tensor, box: Tensor, ask) -> Tensor:
         ask: points (N, 3) and the logits there (N,) -> better logits (N,).
 
     Returns:
-        Logits of the same mask, or of twice or four times as many cells along each axis.
+        Logits of the same mask, or of twice or four times as many cells along the axes along which the box needs them.
     """
     size = (box[3:] - box[:3]).tolist()
     logits = _asked(logits, ask)
-    while max(logits.shape) * 2 <= MOST_CELLS and any(n > m for n, m in zip(size, logits.shape, strict=True)):
-        logits = interpolate(logits[None, None], scale_factor=2, mode="trilinear", align_corners=False)[0, 0]
+    while True:
+        finer = [2 * m if n > m and 2 * m <= MOST_CELLS else m for n, m in zip(size, logits.shape, strict=True)]
+        if finer == list(logits.shape):
+            return logits
+        logits = interpolate(logits[None, None], size=finer, mode="trilinear", align_corners=False)[0, 0]
         logits = _asked(logits, ask)
-    return logits
 
 
 def _asked(logits: Tensor, ask) -> Tensor:

@@ -82,7 +82,7 @@ class RPN(nn.Module):
 
 @torch.no_grad()
 def proposals(
-    proposed: Proposed, shape: Sequence[int], *, before: int = 1000, after: int = 200, threshold: float = 0.7
+    proposed: Proposed, shape: Sequence[int], *, before: int = 2000, after: int | None = None, threshold: float = 0.7
 ) -> list[tuple[Tensor, Tensor]]:
     """The most promising boxes of each image.
 
@@ -90,7 +90,7 @@ def proposals(
         proposed: of the network.
         shape: (D, H, W) of the image; boxes are clipped to it.
         before: boxes of each level that take part in the suppression.
-        after: boxes that remain.
+        after: boxes that remain at most; None: all.
         threshold: IoU from which the lesser one goes.
 
     Returns:
@@ -109,6 +109,6 @@ def proposals(
         box, score = torch.cat(boxes), torch.cat(scores)
         whole = ((box[:, 3:] - box[:, :3]) > 1e-2).all(1) & score.isfinite() & box.isfinite().all(1)
         box, score = box[whole], score[whole]
-        keep = nms(box, score, threshold)[:after]
+        keep = nms(box, score, threshold, limit=after)
         out.append((box[keep], score[keep]))
     return out

@@ -9,17 +9,20 @@ import torch
 from torch import Tensor
 
 from medseg.boxes.convention import boxes_of_instances, centres
-from medseg.boxes.overlap import iou_matrix
+from medseg.boxes.overlap import iou_matrix, iou_pairs
 from medseg.networks.roi_align import roi_align_3d
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: What is true of an instance in the map: its voxels, its box only, or nothing (what lies there is not looked at).
-MASK, BOX_ONLY, IGNORED = 0, 1, 2
+#: Bits of what is true of an instance in the map: its box only, not its voxels; nothing, what lies there is not looked at.
+BOX_ONLY, IGNORED = 1, 2
+# An instance that the border of the image leaves thinner than this, in voxels, is not looked at.
+THINNEST = 2
 
 # Anchors of each level and shape that may propose an instance.
 CANDIDATES = 4
+AT_A_TIME = 32
 # More of an anchor or proposal than this inside a region to ignore: it is not a negative.
 IGNORED_SHARE = 0.5
 NEGATIVE, LEFT_OUT = -1, -2
@@ -36,6 +39,7 @@ class Truth:
         classes: (N,) int64, from 0.
         has_mask: (N,) bool: the voxels are true, not only the box.
         ignored_ids: (M,) values of regions in the map that are not looked at.
+        ignored_boxes: (M, 6).
     """
 
     labels: Tensor
@@ -44,28 +48,37 @@ class Truth:
     classes: Tensor
     has_mask: Tensor
     ignored_ids: Tensor
+    ignored_boxes: Tensor
 
 
-def truth_of(labels: Tensor, classes: Tensor, kinds: Tensor) -> Truth:
+def truth_of(labels: Tensor, classes: Tensor, flags: Tensor) -> Truth:
     """Boxes from the map as it is now, after all deformation.
 
     Args:
         labels: (D, H, W) integer instance map.
         classes: (L,) class of each value of the map, from 0; values beyond have class 0.
-        kinds: (L,) `MASK`, `BOX_ONLY` or `IGNORED`; values beyond have masks.
+        flags: (L,) bits `BOX_ONLY` and `IGNORED`; values beyond have masks.
     """
     ids, boxes = boxes_of_instances(labels)
     ids, boxes = ids.to(labels.device).long(), boxes.to(labels.device, torch.float32)
-    kind, of_class = _looked_up(kinds, ids), _looked_up(classes, ids)
-    told = kind != IGNORED
-    return Truth(labels, ids[told], boxes[told], of_class[told], (kind == MASK)[told], ids[~told])
+    flag, of_class = _looked_up(flags, ids), _looked_up(classes, ids)
+    ignored = ((flag & IGNORED) > 0) | _slivers(boxes, labels.shape)
+    told, has_mask = ~ignored, (flag & BOX_ONLY) == 0
+    return Truth(labels, ids[told], boxes[told], of_class[told], has_mask[told], ids[ignored], boxes[ignored])
+
+
+def _slivers(boxes: Tensor, shape: Sequence[int]) -> Tensor:
+    """(N,) bool: so little of it is left at a border of the image that nobody could say what it is."""
+    size = torch.tensor(shape, dtype=boxes.dtype, device=boxes.device)
+    cut = (boxes[:, :3] <= 0) | (boxes[:, 3:] >= size)
+    return (cut & (boxes[:, 3:] - boxes[:, :3] < THINNEST)).any(1)
 
 
 def assign_anchors(anchors: Tensor, per_level: Sequence[int], per_place: int, truth: Truth) -> Tensor:
     """Which instance each anchor is to propose (ATSS, Zhang et al., CVPR 2020).
 
     Candidates of an instance are the anchors nearest to its centre on each level; those are taken whose IoU reaches the
-    mean + SD of the candidates' IoUs, and the best in any case. A fixed IoU of 0.7 would be hopeless in 3D: a cube of 6
+    mean + SD of the candidates' IoUs, and the best that nobody else has in any case. A fixed IoU of 0.7 would be hopeless in 3D: a cube of 6
     voxels shifted by one along each axis has 0.41. (MONAI's `ATSSMatcher` gives an instance no anchor at all where the
     best candidates are equally good: mean + SD of four times 0.7 and four times 0.1 is 0.72.)
 
@@ -78,23 +91,44 @@ def assign_anchors(anchors: Tensor, per_level: Sequence[int], per_place: int, tr
     Returns:
         (N,) index into the instances, -1 for background, -2 where nothing is to be learned.
     """
+    count = len(truth.boxes)
     matched = torch.full((len(anchors),), NEGATIVE, device=anchors.device)
-    if len(truth.boxes):
-        overlaps = iou_matrix(truth.boxes, anchors)
-        distance = torch.cdist(centres(truth.boxes), centres(anchors))
-        candidates, start = [], 0
+    if count:
+        owners, chosen, values = _good_candidates(anchors, per_level, per_place, truth.boxes)
+        best = torch.full((len(anchors),), -1.0, device=anchors.device).scatter_reduce(0, chosen, values, "amax")
+        wins = values == best[chosen]  # of several instances that want an anchor, the one it overlaps most
+        first = torch.full_like(matched, count).scatter_reduce(0, chosen[wins], owners[wins], "amin")
+        matched = torch.where(first < count, first, matched)
+        for instance in sorted(set(range(count)) - set(matched.unique().tolist())):  # its neighbours took them all
+            overlap = iou_pairs(truth.boxes[instance].expand_as(anchors), anchors)
+            matched[torch.where(matched < 0, overlap, -1.0).argmax()] = instance
+    return _without_ignored(matched, anchors, truth)
+
+
+def _good_candidates(
+    anchors: Tensor, per_level: Sequence[int], per_place: int, boxes: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Instance, anchor and IoU of every pair of which ATSS approves; some instances at a time, for the memory."""
+    owners, chosen, values = [], [], []
+    middles = centres(anchors)
+    for begin in range(0, len(boxes), AT_A_TIME):
+        some = boxes[begin : begin + AT_A_TIME]
+        distance = torch.cdist(centres(some), middles)
+        parts, start = [], 0
         for count in per_level:
             nearest = distance[:, start : start + count].topk(min(count, CANDIDATES * per_place), largest=False)
-            candidates.append(nearest.indices + start)
+            parts.append(nearest.indices + start)
             start += count
-        chosen = torch.cat(candidates, 1)
-        values = overlaps.gather(1, chosen)
-        least = torch.minimum(values.mean(1) + values.std(1), values.amax(1))
-        good = torch.where(values >= least[:, None], values, -1.0)
-        taken = torch.full_like(overlaps, -1.0).scatter_(1, chosen, good)
-        best, which = taken.max(0)  # of several instances that want an anchor, the one it overlaps most
-        matched = torch.where(best >= 0, which, matched)
-    return _without_ignored(matched, anchors, truth)
+        candidates = torch.cat(parts, 1)
+        pairs = some[:, None].expand(-1, candidates.shape[1], -1).reshape(-1, 6), anchors[candidates.flatten()]
+        iou = iou_pairs(*pairs).reshape(candidates.shape)
+        least = torch.minimum(iou.mean(1) + iou.std(1).nan_to_num(0.0), iou.amax(1))
+        good = (iou >= least[:, None]) & (iou > 0)
+        good[torch.arange(len(some)), iou.argmax(1)] = True
+        owners.append(good.nonzero()[:, 0] + begin)
+        chosen.append(candidates[good])
+        values.append(iou[good])
+    return torch.cat(owners), torch.cat(chosen), torch.cat(values)
 
 
 def assign_proposals(boxes: Tensor, truth: Truth, *, positive: float, negative: float) -> Tensor:
@@ -104,18 +138,22 @@ def assign_proposals(boxes: Tensor, truth: Truth, *, positive: float, negative: 
         best, which = iou_matrix(boxes, truth.boxes).max(1)
         matched = torch.where(best >= negative, torch.full_like(matched, LEFT_OUT), matched)
         matched = torch.where(best >= positive, which, matched)
-    return _without_ignored(matched, boxes, truth)
+    return _without_ignored(matched, boxes, truth, negative)
 
 
 def mask_targets(truth: Truth, instances: Tensor, boxes: Tensor, size: Sequence[int]) -> Tensor:
     """Each box's instance as RoIAlign sees it: (R,) instances, (R, 6) boxes -> (R, *size) float32 in [0, 1].
 
+    Of an instance known by its box alone, the part of the true box: 1 in cells whose centre it holds.
     Only the part of the map under a box is looked at; there is never a mask of the whole volume. Cells that are partly
     inside stay so: cut at 1/2 and pasted back, balls of 40 to 80 voxels would have an IoU of 0.95 to 0.97 with themselves.
     """
     out = boxes.new_zeros((len(boxes), *size))
     shape = torch.tensor(truth.labels.shape, device=boxes.device)
     for r, (instance, box) in enumerate(zip(instances.tolist(), boxes, strict=True)):
+        if not truth.has_mask[instance]:
+            out[r] = extent(truth.boxes[instance], box, size)
+            continue
         low = torch.minimum((box[:3].floor().long() - 1).clamp(min=0), shape - 1).tolist()
         high = torch.minimum(box[3:].ceil().long() + 1, shape).tolist()
         crop = truth.labels[tuple(slice(a, max(b, a + 1)) for a, b in zip(low, high, strict=True))]
@@ -124,6 +162,15 @@ def mask_targets(truth: Truth, instances: Tensor, boxes: Tensor, size: Sequence[
         roi = torch.cat([box.new_zeros(1), box - shift])[None]
         out[r] = roi_align_3d(mask, roi, tuple(size))[0, 0]
     return out
+
+
+def extent(box: Tensor, seen: Tensor, size: Sequence[int]) -> Tensor:
+    """The part of a box (6,) in another one (6,): (*size) 0 or 1 by the centres of cells."""
+    inside = []
+    for axis, cells in enumerate(size):
+        place = seen[axis] + (torch.arange(cells, device=box.device) + 0.5) / cells * (seen[axis + 3] - seen[axis])
+        inside.append(((place >= box[axis]) & (place < box[axis + 3])).float())
+    return torch.einsum("i,j,k->ijk", *inside)
 
 
 def semantic_target(truth: Truth) -> Tensor:
@@ -144,10 +191,13 @@ def _looked_up(table: Tensor, ids: Tensor) -> Tensor:
     return torch.where(known, table[ids.clamp(max=max(len(table) - 1, 0))], 0) if len(table) else torch.zeros_like(ids)
 
 
-def _without_ignored(matched: Tensor, boxes: Tensor, truth: Truth) -> Tensor:
+def _without_ignored(matched: Tensor, boxes: Tensor, truth: Truth, overlap: float = 0.2) -> Tensor:
+    """No negative where a box lies mostly in ignored voxels, or overlaps the box of an ignored region."""
     if not len(truth.ignored_ids) or not len(boxes):
         return matched
     inside = share_of_boxes(torch.isin(truth.labels.long(), truth.ignored_ids), boxes) > IGNORED_SHARE
+    for box in truth.ignored_boxes:
+        inside |= iou_pairs(boxes, box.expand_as(boxes)) >= overlap
     return torch.where(inside & (matched < 0), torch.full_like(matched, LEFT_OUT), matched)
 
 

@@ -56,7 +56,7 @@ def scored(found: Detections, truth: Truth) -> Mapping[int, ScoredCase]:
     """Class -> how its detections in one image meet the truth; what lies mostly in ignored regions is left out."""
     labels = truth.labels.cpu().numpy().astype(np.int64)
     instances = instances_of(found, labels.shape)
-    pred = label_map(instances, labels.shape).ids.astype(np.int64)
+    pred = label_map(instances, labels.shape, by="score").ids.astype(np.int64)
     ignored = np.isin(labels, truth.ignored_ids.cpu().numpy())
     voxels = np.bincount(pred.ravel(), minlength=len(instances) + 1)[1:]
     told = np.bincount(pred[~ignored], minlength=len(instances) + 1)[1:] * 2 > voxels

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from monai.data.meta_tensor import MetaTensor
+
 from medseg.networks.truth import Truth, truth_of
 
 if TYPE_CHECKING:
@@ -27,9 +29,13 @@ def prepare_instances(
     Returns:
         Images (B, C, D, H, W); what is true of each; the same as the network's second argument; no keyword arguments.
     """
-    images = batch["image"].to(device=device, non_blocking=non_blocking, **how)
+    images = _plain(batch["image"]).to(device=device, non_blocking=non_blocking, **how)
     truth = [
-        truth_of(label[0].to(device), classes, flags)
+        truth_of(_plain(label[0]).to(device), classes, flags)
         for label, classes, flags in zip(batch["label"], batch["classes"], batch["flags"], strict=True)
     ]
     return images, truth, (truth,), {}
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor

@@ -158,6 +158,11 @@ def test_a_dropout_that_is_called_twice_draws_twice():
             return {"pred": self.drop(self.last(self.drop(self.first(x))))}
 
     net, x = Shared().eval(), torch.randn(1, 1, 2, 2, 2)
+    one = Shared().eval()
+    one.drop = ChannelDropout(16, 0.5, one_mask=True).eval()
+    with torch.no_grad():
+        same = channel_mask(0, 1, 0, 16, 0.5).reshape(1, -1, 1, 1, 1)
+        torch.testing.assert_close(list(draws(McDropout(one, 2), x))[1], one.last(one.first(x) * same) * same)
     assert list(dropout_points(net)) == ["drop"]
     masks = [[channel_mask(0, t, 0, 16, 0.5, call).reshape(1, -1, 1, 1, 1) for call in (0, 1)] for t in range(5)]
     assert not torch.equal(masks[0][0], masks[0][1])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -157,5 +160,126 @@ def test_a_sample_is_what_the_network_gives_with_its_last_dropouts_masked(name):
         torch.testing.assert_close(recording.again(), net(x), rtol=1e-4, atol=1e-5)
     scale[0] = 1.0
     assert torch.equal(recording.again(), recording.output)
+    assert bool(recording.splits) == (name in ("medseg", "dynunet"))
     for hook in hooks:
         hook.remove()
+
+
+class Traps(nn.Module):
+    """An encoder, a point, and something done with the skip connection and what comes from below."""
+
+    def __init__(self, use) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.enc, self.drop, self.conv = nn.Conv3d(1, 3, 3, padding=1), nn.Dropout3d(0.5), nn.Conv3d(6, 2, 3, padding=1)
+        self.use = use
+
+    def forward(self, x):
+        skip = self.enc(x)
+        return self.use(self, self.drop(skip) * 1.0, skip)
+
+
+def conv3d(net, y, padding=1, dilation=1, bias=True):
+    return nn.functional.conv3d(y, net.conv.weight, net.conv.bias if bias else None, 1, padding, dilation)
+
+
+def dilated(net, d, k):
+    y = torch.cat([d, k], 1)
+    return conv3d(net, y) + conv3d(net, y, 2, 2) + conv3d(net, y, 3, 3)
+
+
+def both_orders(net, d, k):
+    return net.conv(torch.cat([d, k], 1)) + net.conv(torch.cat([k, d], 1))
+
+
+def with_and_without_bias(net, d, k):
+    y = torch.cat([d, k], 1)
+    return conv3d(net, y) + conv3d(net, y, bias=False)
+
+
+def written_before_use(net, d, k):
+    y = torch.cat([d, k], 1)
+    z = nn.functional.relu_(d)
+    return net.conv(y) + z.mean()
+
+
+def weight_changed_between(net, d, k):
+    y = torch.cat([d, k], 1)
+    before = net.conv(y)
+    net.conv.weight.mul_(2)
+    after = net.conv(y)
+    net.conv.weight.div_(2)
+    return before + after
+
+
+def parameters_made_anew(net, d, k):
+    y = torch.cat([d, k], 1)
+    return sum(nn.functional.conv3d(y, nn.Parameter(net.conv.weight * (i + 1))) for i in range(20))
+
+
+def two_precisions(net, d, k):
+    y = torch.cat([d, k], 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = net.conv(y)
+    return half.float() * 0 + net.conv(y)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        dilated,
+        both_orders,
+        with_and_without_bias,
+        written_before_use,
+        weight_changed_between,
+        parameters_made_anew,
+        two_precisions,
+    ],
+)
+@torch.no_grad()
+def test_what_the_share_depends_on_is_told_apart(use):
+    net = Traps(use).eval()
+    x = torch.randn(1, 1, 6, 6, 6)
+    hook = net.drop.register_forward_hook(lambda module, args, output: output * 1.5)
+    expected = net(x)
+    recording = Recording(net, [net.drop], x)
+    for _ in range(2):
+        torch.testing.assert_close(recording.again(), expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(recording.again(), recording.output)
+    hook.remove()
+
+
+@torch.no_grad()
+def test_what_a_network_keeps_is_ordinary_after_the_recording():
+    """A network that caches a module's result, run plainly afterwards with other weights."""
+    kept = []
+
+    def caches(net, d, k):
+        if not kept:
+            kept.append(k)
+        return net.conv(torch.cat([d, kept[0]], 1))
+
+    net = Traps(caches).eval()
+    x = torch.randn(1, 1, 6, 6, 6)
+    Recording(net, [net.drop], x)
+    net.conv.weight.mul_(3)
+    expected = nn.functional.conv3d(
+        torch.cat([net.enc(x), plain(kept[0])], 1), net.conv.weight, net.conv.bias, padding=1
+    )
+    torch.testing.assert_close(net(x), expected)
+
+
+@torch.no_grad()
+def test_a_recording_is_gone_with_its_last_name():
+    net = networks()["medseg"].eval()
+    gc.disable()
+    try:
+        gone = []
+        for _ in range(3):
+            recording = Recording(net, [net.dropout_bottleneck], torch.randn(1, 1, 16, 16, 16))
+            recording.again()
+            gone.append(weakref.ref(recording._shared))
+            del recording
+        assert [one() for one in gone] == [None] * 3
+    finally:
+        gc.enable()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 import torch
 from monai.networks.nets import UNet as MonaiUNet
@@ -124,3 +126,77 @@ def test_the_head_is_found_and_nothing_stays_on_the_network():
     recording.again()
     assert before == {name: (dict(m._forward_hooks), "forward" in m.__dict__) for name, m in net.named_modules()}
     assert Recording(net, [net.dropout_bottleneck], x).head is None
+
+
+class Block(nn.Module):
+    """A module that writes into what it is given."""
+
+    def forward(self, x):
+        return x.relu_()
+
+
+@pytest.mark.parametrize("kind", ["argument", "share", "input", "interpolated"])
+@torch.no_grad()
+def test_a_module_that_writes_into_its_argument_does_so_each_time(kind):
+    class Writes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.enc, self.block, self.drop = nn.Conv3d(1, 3, 3, padding=1), Block(), nn.Dropout3d(0.5)
+
+        def forward(self, x):
+            if kind == "input":
+                self.block(x)
+                return self.drop(self.enc(x)) + x
+            y = self.enc(x)
+            if kind == "interpolated":
+                y = nn.functional.interpolate(y, scale_factor=2)
+            if kind == "argument":
+                self.block(y)
+                return self.drop(y)
+            return self.drop(self.block(y)) + y
+
+    net = Writes().eval()
+    x = torch.randn(1, 1, 4, 4, 4)
+    recording = Recording(net, [net.drop], x)
+    assert torch.equal(recording.output, net(x.clone()))
+    for _ in range(2):
+        assert torch.equal(recording.again(), recording.output)
+
+
+@torch.no_grad()
+def test_somebodys_own_hooks_run_once():
+    net = unet()
+    hook = net.encoder.register_forward_hook(lambda module, args, output: [o * 2 for o in output])
+    x = torch.randn(1, 1, 16, 16, 16)
+    recording = Recording(net, [net.dropout_bottleneck], x)
+    torch.testing.assert_close(recording.output, net(x), rtol=1e-4, atol=1e-5)
+    assert torch.equal(recording.again(), recording.output)
+    hook.remove()
+
+
+@torch.no_grad()
+def test_a_named_tuple_that_is_written_into_is_handed_out_as_a_copy():
+    class Pair(NamedTuple):
+        a: torch.Tensor
+        b: torch.Tensor
+
+    class Gives(nn.Module):
+        def forward(self, x):
+            return Pair(x + 1, x + 2)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gives, self.drop = Gives(), nn.Dropout3d(0.5)
+
+        def forward(self, x):
+            pair = self.gives(x)
+            pair.a.add_(1)
+            return self.drop(pair.a + pair.b)
+
+    net = Net().eval()
+    x = torch.randn(1, 1, 4, 4, 4)
+    recording = Recording(net, [net.drop], x)
+    for _ in range(2):
+        assert torch.equal(recording.again(), net(x))

@@ -51,7 +51,7 @@ def test_the_terms_are_their_definitions():
         "objectness": binary_cross_entropy_with_logits(batch.objectness, batch.is_object),
         "class": cross_entropy(batch.class_logits, batch.true_classes),
         "mask": binary_cross_entropy_with_logits(*mask)
-        + DiceLoss(sigmoid=True)(*mask)
+        + DiceLoss(sigmoid=True, soft_label=True)(*mask)
         + binary_cross_entropy_with_logits(batch.point_logits, batch.true_points),
         "semantic": DiceCELoss(softmax=True, to_onehot_y=True, include_background=False)(
             batch.semantic, batch.true_semantic[:, None]
@@ -117,11 +117,23 @@ def test_no_instance_is_no_loss_but_has_a_gradient():
     assert float(box_loss(torch.zeros(0, 6), torch.zeros(0, 6), torch.zeros(0, 6), torch.zeros(0, 6))) == 0
 
 
+def test_nothing_sampled_is_no_loss_at_all():
+    """A patch that is ignored all over."""
+    batch = replace(sampled(()), objectness=torch.zeros(0, requires_grad=True), is_object=torch.zeros(0))
+    batch = replace(
+        batch, class_logits=torch.zeros(0, 3, requires_grad=True), true_classes=torch.zeros(0, dtype=torch.long)
+    )
+    loss = DetectionLoss("learned")
+    loss(batch).backward()
+    assert loss.terms["objectness"] == loss.terms["class"] == 0
+    assert all(torch.isfinite(p.grad) for p in loss.parameters())
+
+
 def test_weights_are_fixed_or_learned():
     batch = sampled()
     one = DetectionLoss({term: float(term == "mask") for term in TERMS})
     assert one(batch).item() == pytest.approx(one.terms["mask"])
-    learned = DetectionLoss("learned", region=TverskyLoss(sigmoid=True))
+    learned = DetectionLoss("learned", region=TverskyLoss(sigmoid=True, soft_label=True))
     optimizer = torch.optim.SGD(learned.parameters(), 0.05)
     for _ in range(400):
         optimizer.zero_grad()

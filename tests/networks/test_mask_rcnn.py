@@ -77,7 +77,7 @@ def test_ignored_regions_and_boxes_without_masks_are_passed_on():
 @pytest.mark.parametrize("refined", [False, True])
 @torch.no_grad()
 def test_any_size_goes_in_and_boxes_stay_inside(refined):
-    net = network(refined=refined, min_score=0.0, proposals=20).eval()
+    net = network(refined=refined, min_score=0.3).eval()
     for shape in ((24, 24, 24), (21, 18, 30)):
         (found,) = net(torch.randn(1, 1, *shape))
         assert len(found.boxes) == len(found.scores) == len(found.classes) == len(found.masks) > 0
@@ -87,9 +87,22 @@ def test_any_size_goes_in_and_boxes_stay_inside(refined):
         assert all(((m >= 0) & (m <= 1)).all() for m in found.masks)
 
 
+@torch.no_grad()
+def test_more_objects_than_the_heads_are_trained_on_are_found():
+    """512 cubes, each with a perfect anchor: all are proposed when the network is asked for a result."""
+    from medseg.networks.rpn import Proposed, proposals
+
+    c = torch.stack(torch.meshgrid(*[torch.arange(8) * 4.0 + 2] * 3, indexing="ij"), -1).reshape(-1, 3)
+    proposed = Proposed(torch.cat([c - 1.5, c + 1.5], 1), (512,), torch.zeros(1, 512), torch.zeros(1, 512, 6))
+    assert len(proposals(proposed, (32, 32, 32))[0][0]) == 512
+    assert len(proposals(proposed, (32, 32, 32), after=100)[0][0]) == 100
+
+
 def test_misuse_says_what_is_wanted():
     with pytest.raises(ValueError, match="what is true"):
         network()(torch.zeros(1, 1, 24, 24, 24))
+    with pytest.raises(ValueError, match="multiples of"):
+        network()(torch.zeros(1, 1, 22, 24, 24), [truth()])
     with pytest.raises(ValueError, match="anchors for 4 levels"):
         MaskRCNN(1, 1, [[[4, 4, 4]]] * 4, (4, 8, 16))
     with pytest.raises(ValueError, match="equally many"):

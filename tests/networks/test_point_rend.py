@@ -67,3 +67,5 @@ def test_asking_an_oracle_gives_the_object_as_fine_as_its_voxels():
     assert wrong < 0.2 * before
     small = refine(coarse, torch.tensor([0.0, 0, 0, 20, 20, 20]), oracle)
     assert small.shape == (28, 28, 28)
+    long = refine(coarse, torch.tensor([0.0, 0, 0, 60, 5, 5]), oracle)
+    assert long.shape == (112, 28, 28)

@@ -10,7 +10,6 @@ from medseg.networks.truth import (
     BOX_ONLY,
     IGNORED,
     LEFT_OUT,
-    MASK,
     NEGATIVE,
     assign_anchors,
     assign_proposals,
@@ -30,7 +29,7 @@ def scene() -> torch.Tensor:
 
 
 def truth(kind: int = IGNORED):
-    return truth_of(scene(), torch.tensor([0, 0, 0, 1, 0, 2]), torch.tensor([0, 0, 0, MASK, 0, BOX_ONLY, 0, kind]))
+    return truth_of(scene(), torch.tensor([0, 0, 0, 1, 0, 2]), torch.tensor([0, 0, 0, 0, 0, BOX_ONLY, 0, kind]))
 
 
 def test_boxes_and_classes_come_from_the_map_and_the_tables():
@@ -40,7 +39,8 @@ def test_boxes_and_classes_come_from_the_map_and_the_tables():
     assert found.classes.tolist() == [1, 2]
     assert found.has_mask.tolist() == [True, False]
     assert found.ignored_ids.tolist() == [7]
-    assert truth(MASK).classes.tolist() == [1, 2, 0]
+    assert truth(IGNORED | BOX_ONLY).ignored_ids.tolist() == [7]
+    assert truth(0).classes.tolist() == [1, 2, 0]
 
 
 def test_voxels_that_are_not_known_are_left_out_of_the_semantic_target():
@@ -84,6 +84,46 @@ def test_proposals_belong_to_what_they_overlap_and_ignored_regions_teach_nothing
     ]
     nothing = truth_of(torch.zeros(5, 5, 5, dtype=torch.int32), torch.zeros(0), torch.zeros(0))
     assert assign_proposals(boxes, nothing, positive=0.4, negative=0.2).tolist() == [NEGATIVE] * 6
+
+
+def test_what_the_border_leaves_a_sliver_of_is_not_looked_at():
+    labels = torch.zeros(12, 12, 12, dtype=torch.int32)
+    labels[0:1, 2:8, 2:8] = 1
+    labels[5:6, 2:8, 9:12] = 2
+    labels[10:12, 2:8, 2:8] = 3
+    found = truth_of(labels, torch.zeros(4), torch.zeros(4))
+    assert found.ids.tolist() == [2, 3]
+    assert found.ignored_ids.tolist() == [1]
+
+
+def test_boxes_around_a_thin_ignored_region_are_left_out():
+    """A diagonal tube fills little of its box, and that box is where a detector would look for it."""
+    labels = torch.zeros(20, 20, 20, dtype=torch.int32)
+    for n in range(3, 15):
+        labels[n : n + 2, n : n + 2, n : n + 2] = 1
+    found = truth_of(labels, torch.zeros(2), torch.tensor([0, IGNORED]))
+    boxes = torch.tensor([[3.0, 3, 3, 16, 16, 16], [2, 2, 2, 17, 17, 17], [0, 14, 0, 4, 18, 4]])
+    assert assign_proposals(boxes, found, positive=0.4, negative=0.2).tolist() == [LEFT_OUT, LEFT_OUT, NEGATIVE]
+
+
+def test_of_neighbours_that_want_the_same_anchors_each_gets_one():
+    labels = torch.zeros(16, 16, 16, dtype=torch.int32)
+    labels[4:6, 4:8, 4:8] = 1
+    labels[6:8, 4:8, 4:8] = 2
+    c = torch.stack(torch.meshgrid(*[torch.arange(4) * 4 + 2.0] * 3, indexing="ij"), -1).reshape(-1, 3)
+    anchors = torch.cat([c - 3, c + 3], 1)
+    found = truth_of(labels, torch.zeros(3), torch.zeros(3))
+    assert {0, 1} <= set(assign_anchors(anchors, (len(anchors),), 1, found).tolist())
+
+
+def test_of_a_box_alone_the_target_is_the_part_of_the_box():
+    found = truth(0)
+    alone = truth_of(found.labels, torch.zeros(8), torch.tensor([0, 0, 0, BOX_ONLY]))
+    around = torch.tensor([[-1.0, 3, 4, 8, 9, 10]])  # as long again before it along the first axis, less one
+    seen = mask_targets(alone, torch.tensor([0]), around, (9, 6, 6))[0]
+    assert set(seen.unique().tolist()) == {0.0, 1.0}
+    assert not seen[:3].any()
+    assert seen[3:].all()
 
 
 def test_every_instance_has_an_anchor_however_small():
@@ -138,7 +178,7 @@ def test_where_candidates_differ_the_anchors_are_monais():
 
 
 def test_a_mask_target_is_the_instance_seen_in_its_box():
-    found = truth(MASK)
+    found = truth(0)
     exact = mask_targets(found, torch.tensor([0]), found.boxes[:1], (6, 6, 6))
     assert exact.shape == (1, 6, 6, 6)
     assert (exact[0, 1:-1, 1:-1, 1:-1] == 1).all()  # at its faces samples lie half a cell from what is outside

@@ -76,6 +76,7 @@ def test_average_precision_by_hand():
 def test_what_lies_in_an_ignored_region_is_not_counted():
     everything = detections([ONE, TWO, THREE], [0.7, 0.8, 0.9], [0, 1, 0])
     assert ap(everything, flags=(0, 0, 0, 2)) == 1
+    assert ap(everything, flags=(0, 0, 0, 3)) == 1
     assert ap(everything, flags=(0, 0, 0, 0)) == 1
 
 

@@ -31,10 +31,11 @@ def instances_of(
         iom: the same for intersection over the smaller one.
     """
     boxes = detections.boxes.float()
-    if isinstance(detections.masks, list):  # refined box by box, each as fine as its box needs
-        masks = [paste(mask, box, shape) for mask, box in zip(detections.masks, boxes, strict=True)]
-    else:
-        masks = paste_all(detections.masks, boxes, shape)
+    with torch.autocast(boxes.device.type, enabled=False):  # that is for the network alone
+        if isinstance(detections.masks, list):  # refined box by box, each as fine as its box needs
+            masks = [paste(mask, box, shape) for mask, box in zip(detections.masks, boxes, strict=True)]
+        else:
+            masks = paste_all(detections.masks, boxes, shape)
     found = Instances(boxes, detections.scores.float(), detections.classes, masks)
     crops = [Crop(mask.low, (mask.probability >= INSIDE).cpu()) for mask in masks]
     some = torch.tensor([bool(crop.mask.any()) for crop in crops], dtype=torch.bool)
