@@ -15,7 +15,7 @@ from medseg.losses.projection import projection_loss
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from medseg.networks.mask_rcnn import Sampled
+    from medseg.networks.sampled import Sampled
 
 TERMS = ("objectness", "anchor_box", "class", "box", "mask", "semantic")
 

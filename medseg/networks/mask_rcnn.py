@@ -22,19 +22,20 @@ from torch.nn.functional import interpolate, pad
 
 from medseg.boxes.convention import clip
 from medseg.boxes.nms import nms_by_class
-from medseg.networks.box_code import decode, encode
+from medseg.networks.box_code import decode
 from medseg.networks.encoder import Encoder, Triple, triple
 from medseg.networks.fpn import FPN
 from medseg.networks.heads import BoxHead, MaskHead, SemanticHead
-from medseg.networks.point_rend import PointHead, at_places, at_points, labels_at, refine, uncertain_points
+from medseg.networks.point_rend import PointHead, at_places, refine
 from medseg.networks.pooler import pool, with_image
 from medseg.networks.roi_align import roi_align_3d
-from medseg.networks.rpn import RPN, Proposed, proposals
-from medseg.networks.sampling import anchor_sample, jittered, proposal_sample
-from medseg.networks.truth import Truth, assign_anchors, assign_proposals, mask_targets, semantic_target
+from medseg.networks.rpn import RPN, proposals
+from medseg.networks.sampled import Sampled, sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from medseg.networks.truth import Truth
 
 # For a result: masks computed at a time.
 MASKS_AT_A_TIME = 32
@@ -72,43 +73,6 @@ class Detections:
     scores: Tensor
     classes: Tensor
     masks: Tensor | list[Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class Sampled:
-    """Predictions of one batch beside what they should be.
-
-    Args:
-        objectness, is_object: (S,) logits and 0 or 1 of the sampled anchors.
-        anchor_codes, true_anchor_codes: (P, 6) of those that propose something.
-        anchor_boxes, true_anchor_boxes: (P, 6) the same as boxes.
-        class_logits, true_classes: (R, K + 1) and (R,), 0 background, of the sampled proposals.
-        box_codes, true_box_codes, boxes, true_boxes: (Q, 6) of those that hold something.
-        mask_logits, true_masks: (Q, d, h, w).
-        point_logits, true_points: (Q, N) single points of the masks, N = 0 where they are not refined.
-        has_mask: (Q,) bool; False: of `true_masks` only the extent along each axis is known.
-        semantic, true_semantic: (B, K + 1, D, H, W) and (B, D, H, W), -1 where unknown.
-    """
-
-    objectness: Tensor
-    is_object: Tensor
-    anchor_codes: Tensor
-    true_anchor_codes: Tensor
-    anchor_boxes: Tensor
-    true_anchor_boxes: Tensor
-    class_logits: Tensor
-    true_classes: Tensor
-    box_codes: Tensor
-    true_box_codes: Tensor
-    boxes: Tensor
-    true_boxes: Tensor
-    mask_logits: Tensor
-    true_masks: Tensor
-    point_logits: Tensor
-    true_points: Tensor
-    has_mask: Tensor
-    semantic: Tensor
-    true_semantic: Tensor
 
 
 class MaskRCNN(nn.Module):
@@ -209,7 +173,7 @@ class MaskRCNN(nn.Module):
             if truth is None:
                 msg = "in training mode the network needs what is true of each image (medseg.networks.truth)"
                 raise ValueError(msg)
-            return self._sampled(pyramid, proposed, [boxes for boxes, _ in found], truth)
+            return sample(self, pyramid, proposed, [boxes for boxes, _ in found], truth)
         return self.detect(pyramid, [boxes for boxes, _ in found], shape)
 
     def pyramid(self, images: Tensor) -> Pyramid:
@@ -264,10 +228,10 @@ class MaskRCNN(nn.Module):
 
     def _asked(self, pyramid: Pyramid, box: Tensor, shape: Sequence[int], points: Tensor, coarse: Tensor) -> Tensor:
         first = torch.zeros(1, dtype=torch.long, device=box.device)
-        features = self._point_features(pyramid, first, box[None], points[None], shape)
+        features = self.point_features(pyramid, first, box[None], points[None], shape)
         return cast("PointHead", self.point_head)(features, coarse[None])[0]
 
-    def _point_features(
+    def point_features(
         self, pyramid: Pyramid, images: Tensor, boxes: Tensor, points: Tensor, shape: Sequence[int]
     ) -> Tensor:
         """(R, N, channels + fine_channels) at points of boxes: the finest features and the finest pyramid level."""
@@ -283,80 +247,6 @@ class MaskRCNN(nn.Module):
         scores, found, classes = scores[whole], found[whole], classes[whole]
         keep = nms_by_class(found, scores, classes, self.box_nms)
         return found[keep], scores[keep], classes[keep]
-
-    def _sampled(
-        self, pyramid: Pyramid, proposed: Proposed, boxes: Sequence[Tensor], truth: Sequence[Truth]
-    ) -> Sampled:
-        per_place = self.rpn.anchors_per_place
-        matched = [assign_anchors(proposed.anchors, proposed.per_level, per_place, t) for t in truth]
-        chosen = [anchor_sample(m, logits.detach()) for m, logits in zip(matched, proposed.logits, strict=True)]
-        proposing = [c[m[c] >= 0] for m, c in zip(matched, chosen, strict=True)]
-        anchor_codes = torch.cat([codes[p] for codes, p in zip(proposed.codes, proposing, strict=True)])
-        references = torch.cat([proposed.anchors[p] for p in proposing])
-        true_anchor_boxes = torch.cat([t.boxes[m[p]] for t, m, p in zip(truth, matched, proposing, strict=True)])
-
-        images = truth[0].labels.shape
-        # The true boxes are proposals too, and others near them: the heads have something to learn from the first step.
-        candidates = [
-            torch.cat([b, t.boxes, clip(jittered(t.boxes), images)]) for b, t in zip(boxes, truth, strict=True)
-        ]
-        owners = [assign_proposals(c, t, positive=0.4, negative=0.2) for c, t in zip(candidates, truth, strict=True)]
-        taken = [proposal_sample(o, self.per_image) for o in owners]
-        rois = [c[i] for c, i in zip(candidates, taken, strict=True)]
-        owners = [o[i] for o, i in zip(owners, taken, strict=True)]
-        class_logits, codes = self.box_head(self.box_features(pyramid, rois), torch.cat(rois))
-        true_classes = torch.cat(
-            [torch.where(o >= 0, _at(t.classes, o) + 1, 0) for o, t in zip(owners, truth, strict=True)]
-        )
-        holding = torch.cat(owners) >= 0
-        held = [r[o >= 0] for r, o in zip(rois, owners, strict=True)]
-        of = [o[o >= 0] for o in owners]
-        true_boxes = torch.cat([t.boxes[o] for t, o in zip(truth, of, strict=True)])
-        held_all = torch.cat(held)
-        mask_logits = self.masks(pyramid, held, true_classes[holding] - 1)
-        out = mask_logits.shape[1:]
-        points, true_points = self._points(pyramid, held, of, mask_logits, truth)
-        return Sampled(
-            objectness=torch.cat([logits[c] for logits, c in zip(proposed.logits, chosen, strict=True)]),
-            is_object=torch.cat([(m[c] >= 0).float() for m, c in zip(matched, chosen, strict=True)]),
-            anchor_codes=anchor_codes,
-            true_anchor_codes=encode(true_anchor_boxes, references),
-            anchor_boxes=decode(anchor_codes, references),
-            true_anchor_boxes=true_anchor_boxes,
-            class_logits=class_logits,
-            true_classes=true_classes,
-            box_codes=codes[holding],
-            true_box_codes=encode(true_boxes, held_all),
-            boxes=decode(codes[holding], held_all),
-            true_boxes=true_boxes,
-            mask_logits=mask_logits,
-            true_masks=torch.cat([mask_targets(t, o, r, out) for t, o, r in zip(truth, of, held, strict=True)]),
-            point_logits=points,
-            true_points=true_points,
-            has_mask=torch.cat([t.has_mask[o] for t, o in zip(truth, of, strict=True)]),
-            semantic=pyramid.semantic,
-            true_semantic=torch.stack([semantic_target(t) for t in truth]),
-        )
-
-    def _points(
-        self,
-        pyramid: Pyramid,
-        boxes: Sequence[Tensor],
-        of: Sequence[Tensor],
-        logits: Tensor,
-        truth: Sequence[Truth],
-    ) -> tuple[Tensor, Tensor]:
-        """Logits and truth (Q, N) of single points of the masks."""
-        if self.point_head is None:
-            return logits.new_zeros((len(logits), 0)), logits.new_zeros((len(logits), 0))
-        points = uncertain_points(logits, self.point_head.points)
-        rois = with_image(boxes)
-        shape = truth[0].labels.shape
-        features = self._point_features(pyramid, rois[:, 0].long(), rois[:, 1:], points, shape)
-        coarse = at_points(logits[:, None], points)[..., 0]
-        parts = points.split([len(b) for b in boxes])
-        true = [labels_at(t.labels, t.ids[o], b, p) for t, o, b, p in zip(truth, of, boxes, parts, strict=True)]
-        return self.point_head(features, coarse), torch.cat(true)
 
 
 def filled_up(images: Tensor, divisor: Sequence[int]) -> Tensor:
@@ -374,8 +264,3 @@ def cumulative(strides: Sequence[Triple]) -> list[tuple[int, int, int]]:
         d, h, w = d * by[0], h * by[1], w * by[2]
         out.append((d, h, w))
     return out
-
-
-def _at(values: Tensor, index: Tensor) -> Tensor:
-    """values[index], 0 where the index is negative."""
-    return values[index.clamp(min=0)] if len(values) else torch.zeros_like(index)

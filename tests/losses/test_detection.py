@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from medseg.losses.detection import TERMS, DetectionLoss, box_loss
 from medseg.losses.projection import profiles, projection_loss
-from medseg.networks.mask_rcnn import Sampled
+from medseg.networks.sampled import Sampled
 
 
 def sampled(known: tuple[bool, ...] = (True, True, True)) -> Sampled:
