@@ -49,10 +49,12 @@ def test_from_phantoms_to_scores(tmp_path, monkeypatch):
     train = recipe / "configs" / "train.json"
     config = json.loads(train.read_text(encoding="utf-8"))
     config |= {"patch_size": [32, 32, 32], "batch_size": 2, "val_interval": 1}
+    config["network_def"] |= {"min_score": 0.6}  # what has learned nothing says something of everything
     train.write_text(json.dumps(config), encoding="utf-8")
     inference = recipe / "configs" / "inference.json"
     told = json.loads(inference.read_text(encoding="utf-8"))
     told["inferer"] |= {"min_score": 0.0}
+    told["network_def"] |= {"min_score": 0.6}
     inference.write_text(json.dumps(told), encoding="utf-8")
     run = train_bundle(recipe, data, tmp_path / "run", epochs=1)
     out = tmp_path / "out"
