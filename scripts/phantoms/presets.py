@@ -9,6 +9,7 @@
 | parallel | rows of parallel ellipsoids at 45 degrees, neighbours' box IoU 0.4 to 0.6 | as shapes |
 | border | ellipsoids, cuboids, tubes, each cut by a face of the volume | as shapes |
 | tiny | ellipsoids and cuboids with sides of 3 to 5 voxels | as shapes, brighter |
+| mixed | each volume is one of the above but cubes | |
 
 All but `cubes` share one class table: 0 ellipsoid, 1 cuboid, 2 tube.
 """
@@ -147,6 +148,11 @@ def _tiny(rng: np.random.Generator, size: int | tuple[int, int, int], objects: t
     return _phantom(scene, _textured(rng, scene, (0.4, 0.6)), SHAPES)
 
 
+def _mixed(rng: np.random.Generator, size: int | tuple[int, int, int], objects: tuple[int, int] | None) -> Phantom:
+    kinds = [name for name in PRESETS if name not in ("cubes", "mixed")]
+    return PRESETS[kinds[int(rng.integers(len(kinds)))]](rng, size, objects)
+
+
 PRESETS: dict[str, Callable] = {
     "cubes": _cubes,
     "shapes": partial(_shapes, per_64=(6, 14), base_mm=5.0),
@@ -155,6 +161,7 @@ PRESETS: dict[str, Callable] = {
     "parallel": _parallel,
     "border": partial(_shapes, per_64=(8, 14), base_mm=5.0, cut_off=True),
     "tiny": _tiny,
+    "mixed": _mixed,
 }
 
 
