@@ -9,14 +9,14 @@ import numpy as np
 from ignite.metrics import Metric
 from ignite.metrics.metric import reinit__is_reduced
 
+from medseg.inferers.instances.found import INSIDE
 from medseg.inferers.instances.of_network import instances_of
-from medseg.inferers.instances.paste import label_map
-from medseg.metrics.contingency import contingency
-from medseg.metrics.instance import ScoredCase, instance_overlaps, precision_recall, scored_case
+from medseg.metrics.instance import Overlaps, ScoredCase, precision_recall, scored_case
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from medseg.inferers.instances.found import MaskCrop
     from medseg.networks.mask_rcnn import Detections
     from medseg.networks.truth import Truth
 
@@ -53,25 +53,47 @@ class MaskAP(Metric):
 
 
 def scored(found: Detections, truth: Truth) -> Mapping[int, ScoredCase]:
-    """Class -> how its detections in one image meet the truth; what lies mostly in ignored regions is left out."""
+    """Class -> how its detections in one image meet the truth; what lies mostly in ignored regions is left out.
+
+    Each detection is judged by its own mask, not by what others leave of it in one map: a false one that they cover
+    altogether counts.
+    """
     labels = truth.labels.cpu().numpy().astype(np.int64)
     instances = instances_of(found, labels.shape)
-    pred = label_map(instances, labels.shape, by="score").ids.astype(np.int64)
-    ignored = np.isin(labels, truth.ignored_ids.cpu().numpy())
-    voxels = np.bincount(pred.ravel(), minlength=len(instances) + 1)[1:]
-    told = np.bincount(pred[~ignored], minlength=len(instances) + 1)[1:] * 2 > voxels
-    ids, of_truth = truth.ids.cpu().numpy(), truth.classes.cpu().numpy()
-    of_found, scores = instances.classes.cpu().numpy(), instances.scores.cpu().numpy()
+    ids, of_truth = truth.ids.cpu().numpy().astype(np.int64), truth.classes.cpu().numpy()
+    of_found, scores = instances.classes.cpu().numpy(), instances.scores.cpu().numpy().astype(np.float64)
+    sizes = np.bincount(labels.ravel(), minlength=int(ids.max(initial=0)) + 1)
+    under = [labels_under(mask, labels) for mask in instances.masks]
+    ignored = truth.ignored_ids.cpu().numpy()
+    told = np.array([2 * n[~np.isin(values, ignored)].sum() > n.sum() for values, n in under], bool)
     out = {}
     for value in sorted({*of_found.tolist(), *of_truth.tolist()}):
-        own = np.flatnonzero((of_found == value) & told) + 1
-        both = contingency(_only(pred, own), _only(labels, ids[of_truth == value]))
-        out[value] = scored_case(instance_overlaps(both), {int(n): float(scores[n - 1]) for n in own})
+        own, refs = np.flatnonzero((of_found == value) & told), np.sort(ids[of_truth == value])
+        overlaps = _overlaps([under[i] for i in own], own + 1, refs, sizes[refs])
+        out[value] = scored_case(overlaps, scores[own])
     return out
 
 
-def _only(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    return np.where(np.isin(labels, ids), labels, 0)
+def labels_under(mask: MaskCrop, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values that a map (D, H, W) has inside a mask, rising, and how many voxels each."""
+    here = tuple(slice(a, b) for a, b in zip(mask.low, mask.high, strict=True))
+    return np.unique(labels[here][(mask.probability >= INSIDE).cpu().numpy()], return_counts=True)
+
+
+def _overlaps(
+    under: Sequence[tuple[np.ndarray, np.ndarray]], preds: np.ndarray, refs: np.ndarray, sizes: np.ndarray
+) -> Overlaps:
+    """Of detections, given what lies under each, with the instances `refs` (rising) of given sizes."""
+    index, shared = [], []
+    for n, (values, counts) in enumerate(under):
+        for value, count in zip(values, counts, strict=True):
+            at = int(np.searchsorted(refs, value))
+            if at < len(refs) and refs[at] == value:
+                index.append((n, at))
+                shared.append(count)
+    pairs = np.array(index, np.int64).reshape(-1, 2)
+    voxels = np.array([counts.sum() for _, counts in under], np.int64)
+    return Overlaps(preds.astype(np.int64), refs, voxels, sizes, pairs, np.array(shared, np.int64))
 
 
 def _found_and_true(output: Any) -> tuple[list[Detections], list[Truth]]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ignite.engine import Engine
 from torch import nn
 
+from medseg.inferers.instances.of_network import instances_of
 from medseg.networks.mask_rcnn import Detections
 from medseg.networks.truth import BOX_ONLY, IGNORED
 from medseg.readers import instance_table
 from medseg.training import MaskAP, MixedPrecisionInferer, prepare_instances
+from medseg.training.instance_metric import scored
 
 
 def labels() -> torch.Tensor:
@@ -92,3 +97,48 @@ def test_mixed_precision_hands_other_results_on():
 
     (found,) = MixedPrecisionInferer()(torch.zeros(1, 1, 4, 4, 4), Finds())
     assert isinstance(found, Detections)
+
+
+def test_a_false_detection_counts_where_others_cover_it():
+    """A lies on 0..3, B on 4..5, C on 6..9; F on 2..7 takes a part of each, and has no voxel of its own in a map."""
+    one = torch.zeros(1, 1, 16, 16, 16, dtype=torch.int16)
+    boxes = [[0, 0, 0, 4, 4, 4], [4, 0, 0, 6, 8, 4], [6, 0, 0, 10, 4, 4], [11, 11, 11, 15, 15, 15]]
+    for value, (a, b, c, x, y, z) in enumerate(boxes):
+        one[..., a:x, b:y, c:z] = value + 1
+    case = batch() | {"label": one, "classes": torch.tensor([[-1, 0, 0, 0, 0]]), "flags": torch.zeros(1, 5)}
+    _, truth, _, _ = prepare_instances(case)
+    metric = MaskAP(0.5)
+    found = detections([*boxes, [2, 0, 0, 8, 4, 4]], [0.9, 0.85, 0.8, 0.6, 0.7], [0] * 5)
+    metric.update(([found], truth))
+    assert metric.compute() == pytest.approx((76 + 25 * 4 / 5) / 101)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), ignore=st.booleans())
+def test_overlaps_are_those_of_whole_volumes(seed, ignore):
+    rng = np.random.default_rng(seed)
+    low = rng.integers(-2, 12, (6, 3))
+    boxes = np.concatenate([low, low + rng.integers(1, 9, (6, 3))], 1).astype(float) + rng.choice([0, 0.3], (6, 6))
+    classes = rng.integers(0, 2, 6)
+    found = Detections(
+        torch.from_numpy(boxes).float(),
+        torch.from_numpy(rng.permutation(6) / 6).float(),
+        torch.from_numpy(classes),
+        torch.from_numpy(rng.random((6, 3, 3, 3))).float(),
+    )
+    _, truth, _, _ = prepare_instances(batch(flags=(0, 0, 0, 2 if ignore else 0)))
+    out = scored(found, truth[0])
+    kept, labelled = instances_of(found, (16, 16, 16)), truth[0].labels.numpy()
+    whole = np.zeros((len(kept), 16, 16, 16), bool)
+    for n, mask in enumerate(kept.masks):
+        (a, b, c), (x, y, z) = mask.low, mask.high
+        whole[n, a:x, b:y, c:z] = mask.probability.numpy() >= 0.5
+    told = [2 * (mask & (labelled != 3)).sum() > mask.sum() if ignore else True for mask in whole]
+    for value, case in out.items():
+        own = [n for n in range(len(kept)) if kept.classes[n] == value and told[n]]
+        refs = truth[0].ids[truth[0].classes == value].tolist()
+        assert case.scores.tolist() == kept.scores[own].tolist()
+        table = np.zeros((len(own), len(refs)))
+        table[tuple(case.overlaps.index.T)] = case.overlaps.iou
+        brute = [[(whole[n] & (labelled == r)).sum() / (whole[n] | (labelled == r)).sum() for r in refs] for n in own]
+        np.testing.assert_allclose(table, np.array(brute).reshape(table.shape))
