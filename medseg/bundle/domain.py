@@ -7,7 +7,8 @@ and `medseg predict` refuses a scan that lies outside.
 How far outside is outside? The bundle holds the plain minimum and maximum over its training cases; the margins
 are stated here, once, in `MARGINS`. They are wide on purpose: the guard is to catch a CT given to an MR bundle, a
 whole head given to a model of a small box, or centimetres taken for millimetres; a good scan of another scanner
-must pass. Plain ranges, widened by one training range on either side, were preferred to a Mahalanobis distance:
+must pass. Where scans come from a program and not from scanners, nothing lies far beyond what was measured, and a
+bundle can say so: `form_margin` replaces `Margins.form` for it. Plain ranges, widened by one training range on either side, were preferred to a Mahalanobis distance:
 with a threshold from leave-one-out over the training cases the latter also refuses sound scans that lie off the
 training cases' narrow cloud in one number (an averaged, skull-stripped T1 template among them), and it can not
 name what is wrong.
@@ -15,7 +16,7 @@ name what is wrong.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,6 +69,7 @@ class Domain:
         spacing_mm: (low, high) of the voxel spacing along the same axes.
         intensity: one mapping a channel: name of a number of `intensity.describe` -> (low, high).
         volume_ml: structure -> (low, high) of its volume where it is present, mL.
+        form_margin: above 0, instead of `Margins.form`; None: that.
     """
 
     modality: tuple[str, ...]
@@ -77,10 +79,11 @@ class Domain:
     spacing_mm: tuple[Range, Range, Range]
     intensity: tuple[Mapping[str, Range], ...]
     volume_ml: Mapping[str, Range] = field(default_factory=dict)
+    form_margin: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as it stands under `domain` in inference.json; `from_json` reads it back."""
-        return _plain(asdict(self))
+        return _plain({key: value for key, value in asdict(self).items() if value is not None})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Domain:
@@ -98,6 +101,7 @@ class Domain:
                 spacing_mm=_three(data["spacing_mm"]),
                 intensity=tuple({str(k): _pair(v) for k, v in channel.items()} for channel in data["intensity"]),
                 volume_ml={str(k): _pair(v) for k, v in data.get("volume_ml", {}).items()},
+                form_margin=_margin(data.get("form_margin")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(
@@ -194,6 +198,8 @@ def check_domain(volume: Volume, domain: Domain, margins: Margins = MARGINS) -> 
         accepted = ", ".join(domain.modality)
         found.append(Violation("MS-X101", f"this is {volume.source.modality}, the bundle was trained on {accepted}"))
     found += _check_axes(volume, domain, margins)
+    if domain.form_margin is not None:
+        margins = replace(margins, form=domain.form_margin)
     channels = _channels(volume)
     if len(channels) != len(domain.intensity):
         found.append(Violation("MS-X106", f"{len(channels)} channels, the bundle takes {len(domain.intensity)}"))
@@ -268,6 +274,13 @@ def _span(values: Sequence[float]) -> Range:
 def _pair(value: Sequence[float]) -> Range:
     low, high = value
     return float(low), float(high)
+
+
+def _margin(value: float | None) -> float | None:
+    if value is not None and not value > 0:
+        msg = f"form_margin is above 0, not {value}"
+        raise ValueError(msg)
+    return None if value is None else float(value)
 
 
 def _three(values: Sequence[Sequence[float]]) -> tuple[Range, Range, Range]:

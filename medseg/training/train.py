@@ -1,6 +1,7 @@
 """`medseg train`: a copy of a bundle, trained on labelled cases.
 
-The copy in RUN is a bundle itself: `medseg predict -b RUN` uses it. What runs is the bundle's own train.json,
+The copy in RUN is a bundle itself: `medseg predict -b RUN` uses it. It declares the domain of the cases that it trains
+with instead of the recipe's. What runs is the bundle's own train.json,
 the same as with `python -m monai.bundle run`; medseg sets where the data and the results are, the budget, and
 goes on from RUN/models/resume_*.pt when asked to.
 """
@@ -17,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medseg.bundle.config import read_config
-from medseg.bundle.load import open_config, running_trusted
+from medseg.bundle.load import build, open_config, running_trusted
 from medseg.bundle.shipped import find_bundle
 from medseg.bundle.trust import is_trusted
 from medseg.bundle.weights import load_into, read_weights, require_weights, save_weights
 from medseg.errors import InputError, MedsegError, OutputError, UsageError
 from medseg.training.datalist import datalist
+from medseg.training.domain import declare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +89,8 @@ def train_bundle(
     with running_trusted(out, trusted):
         metadata = read_config(out, "metadata")
         parser = open_config(out, config, metadata, device=device, trusted=trusted, overrides=overrides)
+        with _unwrapped():
+            declare(out, build(parser, ("train#dataset#data",), out))
         start = None if init is None or resume else require_weights(find_bundle(init))
         with _unwrapped():
             _run(parser, start, checkpoint)

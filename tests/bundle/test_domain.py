@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medseg.bundle.domain import Domain, check_domain, check_result, measure_domain, volumes_ml
+from medseg.bundle.intensity import describe
 from medseg.errors import BundleError
 from medseg.labels import LabelTable
 from medseg.readers.nifti import read_nifti
@@ -102,6 +103,22 @@ def test_form_of_the_grey_values(domain):
     assert "accepted" in found.message
 
 
+def test_a_bundle_s_own_margin_of_the_grey_values(domain):
+    """Smooth noise and a little white noise: less smooth than any training scan."""
+    told = domain.intensity[0]["corr1"]
+    width = max(told[1] - told[0], 0.05)
+    volume = scan(seed=3)
+    mixed = np.random.default_rng(1).normal(size=volume.array.shape) * volume.array.std() * 0.2
+    rougher = replace(volume, array=volume.array + mixed)
+    assert told[0] - width < describe(rougher.array)["corr1"] < told[0] - 0.2 * width
+    assert "MS-X105" not in codes(rougher, replace(domain, form_margin=3.0))
+    assert codes(rougher, replace(domain, form_margin=0.2)) == ["MS-X105"]
+    assert codes(volume, replace(domain, form_margin=0.01)) == []
+    assert replace(domain, form_margin=0.2).to_json() == {**domain.to_json(), "form_margin": 0.2}
+    assert Domain.from_json(replace(domain, form_margin=0.2).to_json()).form_margin == 0.2
+    assert "form_margin" not in domain.to_json()
+
+
 def test_channels_and_no_structure(domain):
     volume = scan()
     assert codes(replace(volume, array=np.stack([volume.array] * 2)), domain) == ["MS-X106"]
@@ -141,7 +158,10 @@ def test_json_and_back(domain):
     assert Domain.from_json(json.loads(json.dumps(domain.to_json()))) == domain
 
 
-@pytest.mark.parametrize("spoil", [{"extent_mm": [[1, 2]]}, {"cases": "many"}, {"intensity": [3]}, {"modality": None}])
+@pytest.mark.parametrize(
+    "spoil",
+    [{"extent_mm": [[1, 2]]}, {"cases": "many"}, {"intensity": [3]}, {"modality": None}, {"form_margin": 0}],
+)
 def test_a_malformed_domain_is_named(domain, spoil):
     with pytest.raises(BundleError, match="MS-B130"):
         Domain.from_json(domain.to_json() | spoil)

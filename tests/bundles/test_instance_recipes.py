@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from medseg.bundle import check_bundle, shipped_bundles
+from medseg.bundle.domain import Domain, check_domain
+from medseg.readers.open import read
 from medseg.training.train import train_bundle
+from medseg.volume import Source, Volume
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.predict import predict
 
@@ -29,6 +33,53 @@ def test_what_differs_between_training_and_inference_is_the_labels(name):
     )
     for key in ("network_def", "labels", "channels"):
         assert train[key] == inference[key]
+
+
+def refused(name, volumes):
+    domain = Domain.from_json(json.loads((RECIPES[name] / "configs" / "inference.json").read_text("utf-8"))["domain"])
+    return [bool(check_domain(volume, domain)) for volume in volumes]
+
+
+def phantoms(preset, seeds, size=48):
+    from phantoms.presets import make
+
+    made = [make(preset, seed, size) for seed in seeds]
+    return [Volume(one.image, np.diag([*one.spacing_mm, 1.0]), Source(format="array")) for one in made]
+
+
+def test_phantoms_of_every_kind_are_in_the_domain(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from phantoms.dataset import case_seed
+    from phantoms.presets import PRESETS
+
+    for preset in PRESETS:
+        unseen = phantoms(preset, [case_seed(7, "Ts", n) for n in range(2)])
+        assert not any(refused("phantom_instance_segmentation", unseen)), preset
+
+
+REAL = {
+    "hippocampus": "imagesTr/hippocampus_0*.nii.gz",
+    "totalseg": "example_ct*.nii.gz",
+    "spinal_cord": "t*.nii.gz",
+    "open_ms": "mni/patient*/*.nii.gz",
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("folder", REAL)
+def test_other_scans_are_refused(data, name, folder):
+    scans = [read(path) for path in sorted(data(folder).glob(REAL[folder]))]
+    assert len(scans) >= 2
+    assert all(refused(name, scans))
+
+
+def test_unseen_lumbar_spines_are_in_the_domain_and_no_phantoms(data):
+    folder = data("vertebrae_mri")
+    split = json.loads((folder / "splits_dev.json").read_text(encoding="utf-8"))
+    unseen = [read(folder / "iso2mm" / "images" / f"{name}.nii.gz") for name in split["val"]]
+    assert len(unseen) == 7
+    assert not any(refused("vertebrae_mri_instance_segmentation", unseen))
+    assert all(refused("phantom_instance_segmentation", unseen))
 
 
 @pytest.mark.slow
