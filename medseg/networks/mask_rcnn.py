@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 MASKS_AT_A_TIME = 32
 # A box smaller than this along an axis, in voxels, has nothing in it.
 SMALLEST_BOX = 0.5
+# In validation the best detections of an image get masks: 100 as in COCO, or so many for each object there. An untrained
+# network finds thousands of equal score, and further down than this precision is below 1/4.
+VALIDATED, VALIDATED_PER_OBJECT = 100, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +158,11 @@ class MaskRCNN(nn.Module):
     def forward(self, images: Tensor, truth: Sequence[Truth] | None = None) -> Sampled | list[Detections]:
         """Images (B, C, D, H, W), and what is true in each of them.
 
+        Args:
+            images: to look at.
+            truth: what to learn; in evaluation mode only how many objects there are matters: it says that this is a
+                validation, which looks at the best detections (`VALIDATED`). None: all are returned.
+
         Returns:
             `Sampled` in training mode, else `Detections` for each image.
 
@@ -174,7 +182,7 @@ class MaskRCNN(nn.Module):
                 msg = "in training mode the network needs what is true of each image (medseg.networks.truth)"
                 raise ValueError(msg)
             return sample(self, pyramid, proposed, [boxes for boxes, _ in found], truth)
-        return self.detect(pyramid, [boxes for boxes, _ in found], shape)
+        return self.detect(pyramid, [boxes for boxes, _ in found], shape, truth and [most_validated(t) for t in truth])
 
     def pyramid(self, images: Tensor) -> Pyramid:
         """What lies before the proposals."""
@@ -185,14 +193,18 @@ class MaskRCNN(nn.Module):
             semantic = interpolate(semantic, size=images.shape[2:], mode="trilinear", align_corners=False)
         return Pyramid(levels, fine, semantic.float())
 
-    def detect(self, pyramid: Pyramid, boxes: Sequence[Tensor], shape: Sequence[int]) -> list[Detections]:
-        """Class, finer box and mask of proposals: (P_b, 6) for each image."""
+    def detect(
+        self, pyramid: Pyramid, boxes: Sequence[Tensor], shape: Sequence[int], most: Sequence[int] | None = None
+    ) -> list[Detections]:
+        """Class, finer box and mask of proposals: (P_b, 6) for each image, and how many to return of each at most."""
         logits, codes = self.box_head(self.box_features(pyramid, boxes), torch.cat(list(boxes)))
         counts = [len(b) for b in boxes]
         chosen = [
             self._chosen(logit.softmax(1), clip(decode(code, box), shape))
             for logit, code, box in zip(logits.split(counts), codes.split(counts), boxes, strict=True)
         ]
+        if most:
+            chosen = [(b[:n], s[:n], c[:n]) for (b, s, c), n in zip(chosen, most, strict=True)]
         return [Detections(*c, self._finished(pyramid, image, c[0], c[2], shape)) for image, c in enumerate(chosen)]
 
     def box_features(self, pyramid: Pyramid, boxes: Sequence[Tensor]) -> Tensor:
@@ -247,6 +259,11 @@ class MaskRCNN(nn.Module):
         scores, found, classes = scores[whole], found[whole], classes[whole]
         keep = nms_by_class(found, scores, classes, self.box_nms)
         return found[keep], scores[keep], classes[keep]
+
+
+def most_validated(truth: Truth) -> int:
+    """How many detections of an image a validation looks at."""
+    return max(VALIDATED, VALIDATED_PER_OBJECT * (len(truth.boxes) + len(truth.ignored_ids)))
 
 
 def filled_up(images: Tensor, divisor: Sequence[int]) -> Tensor:

@@ -91,6 +91,21 @@ def test_any_size_goes_in_and_boxes_stay_inside(refined, monkeypatch):
 
 
 @torch.no_grad()
+def test_a_validation_looks_at_the_best_alone(monkeypatch):
+    net = network(min_score=0.0).eval()
+    monkeypatch.setattr(mask_rcnn, "proposals", partial(mask_rcnn.proposals, before=20))
+    one, x = truth(), images(truth())
+    (everything,) = net(x)
+    assert len(everything.boxes) > 12
+    for most, per_object, wanted in ((5, 1, 5), (5, 6, 12), (100, 4, len(everything.boxes))):
+        monkeypatch.setattr(mask_rcnn, "VALIDATED", most)
+        monkeypatch.setattr(mask_rcnn, "VALIDATED_PER_OBJECT", per_object)
+        (best,) = net(x, [one])
+        for name in ("boxes", "scores", "classes", "masks"):
+            torch.testing.assert_close(getattr(best, name), getattr(everything, name)[:wanted])
+
+
+@torch.no_grad()
 def test_more_objects_than_the_heads_are_trained_on_are_found():
     """512 cubes, each with a perfect anchor: all are proposed when the network is asked for a result."""
     from medseg.networks.rpn import Proposed, proposals
