@@ -3,7 +3,7 @@
 from medseg.training.anchor_report import AnchorReport
 from medseg.training.datalist import datalist
 from medseg.training.gradients import GradientGuard
-from medseg.training.instance_metric import MaskAP
+from medseg.training.instance_metric import MaskAP, MaskPQ
 from medseg.training.instances import prepare_instances
 from medseg.training.metrics import ExactMetric
 from medseg.training.precision import MixedPrecisionInferer
@@ -15,6 +15,7 @@ __all__ = [
     "ExactMetric",
     "GradientGuard",
     "MaskAP",
+    "MaskPQ",
     "MixedPrecisionInferer",
     "datalist",
     "prepare_instances",

@@ -1,17 +1,27 @@
-"""Average precision of masks on the validation cases, while a network trains."""
+"""Average precision and panoptic quality of masks on the validation cases, while a network trains."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+import ignite.distributed as idist
 import numpy as np
 from ignite.metrics import Metric
 from ignite.metrics.metric import reinit__is_reduced
+from torch.distributed import all_gather_object
 
 from medseg.inferers.instances.found import INSIDE
 from medseg.inferers.instances.of_network import instances_of
-from medseg.metrics.instance import Overlaps, ScoredCase, precision_recall, scored_case
+from medseg.metrics.instance import (
+    MatchCounts,
+    Overlaps,
+    ScoredCase,
+    match_optimal,
+    precision_recall,
+    scored_case,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,17 +31,13 @@ if TYPE_CHECKING:
     from medseg.networks.truth import Truth
 
 
-class MaskAP(Metric):
-    """Mean over the classes of the average precision of masks at one IoU; boxes without masks count as voxels.
+class _OfInstances(Metric):
+    """Takes the output of MONAI's evaluator: `pred` (`Detections` for each image) and `label` (`Truth` for each image).
 
-    Takes the output of MONAI's evaluator: `pred` (`Detections` for each image) and `label` (`Truth` for each image).
-
-    Args:
-        iou: a detection is true from here on.
+    With several processes the cases of all count, in each of them.
     """
 
-    def __init__(self, iou: float = 0.5) -> None:
-        self.iou = iou
+    def __init__(self) -> None:
         super().__init__(output_transform=_found_and_true)
 
     @reinit__is_reduced
@@ -48,8 +54,49 @@ class MaskAP(Metric):
 
     def compute(self) -> float:
         """The mean over the classes that occur; NaN where none does."""
-        values = [precision_recall(cases, self.iou).ap for cases in self._cases.values()]
+        values = [self.of_class(cases) for cases in _of_all_processes(self._cases).values()]
         return float(np.nanmean(values)) if values else float("nan")
+
+    @abstractmethod
+    def of_class(self, cases: Sequence[ScoredCase]) -> float:
+        """The metric of one class."""
+
+
+class MaskAP(_OfInstances):
+    """Mean over the classes of the average precision of masks at one IoU; boxes without masks count as voxels.
+
+    Args:
+        iou: a detection is true from here on.
+    """
+
+    def __init__(self, iou: float = 0.5) -> None:
+        self.iou = iou
+        super().__init__()
+
+    def of_class(self, cases: Sequence[ScoredCase]) -> float:
+        """Its average precision."""
+        return precision_recall(cases, self.iou).ap
+
+
+class MaskPQ(_OfInstances):
+    """Mean over the classes of the panoptic quality (Kirillov et al., CVPR 2019); boxes without masks count as voxels.
+
+    Args:
+        min_score: what is less sure does not count as found; that of the bundle's inferer.
+    """
+
+    def __init__(self, min_score: float = 0.5) -> None:
+        self.min_score = min_score
+        super().__init__()
+
+    def of_class(self, cases: Sequence[ScoredCase]) -> float:
+        """Its panoptic quality, cases pooled."""
+        return sum((self._counts(case) for case in cases), MatchCounts()).pq
+
+    def _counts(self, case: ScoredCase) -> MatchCounts:
+        kept = case.scores >= self.min_score
+        overlaps = case.overlaps.only(kept, np.ones(case.overlaps.n_ref, bool))
+        return match_optimal(overlaps, 0.5, strict=True).counts
 
 
 def scored(found: Detections, truth: Truth) -> Mapping[int, ScoredCase]:
@@ -94,6 +141,15 @@ def _overlaps(
     pairs = np.array(index, np.int64).reshape(-1, 2)
     voxels = np.array([counts.sum() for _, counts in under], np.int64)
     return Overlaps(preds.astype(np.int64), refs, voxels, sizes, pairs, np.array(shared, np.int64))
+
+
+def _of_all_processes(cases: Mapping[int, list[ScoredCase]]) -> Mapping[int, list[ScoredCase]]:
+    """Those of this process, and of the others in their order."""
+    if idist.get_world_size() == 1:
+        return cases
+    parts: list[Any] = [None] * idist.get_world_size()
+    all_gather_object(parts, dict(cases))
+    return {value: [case for part in parts for case in part.get(value, [])] for value in sorted(set().union(*parts))}
 
 
 def _found_and_true(output: Any) -> tuple[list[Detections], list[Truth]]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ignite.engine import Engine
@@ -14,7 +19,7 @@ from medseg.inferers.instances.of_network import instances_of
 from medseg.networks.mask_rcnn import Detections
 from medseg.networks.truth import BOX_ONLY, IGNORED
 from medseg.readers import instance_table
-from medseg.training import MaskAP, MixedPrecisionInferer, prepare_instances
+from medseg.training import MaskAP, MaskPQ, MixedPrecisionInferer, prepare_instances
 from medseg.training.instance_metric import scored
 
 
@@ -44,12 +49,12 @@ ONE, TWO, THREE = [1, 1, 1, 5, 5, 5], [8, 8, 8, 14, 14, 14], [0, 10, 0, 4, 14, 4
 NOWHERE = [10, 0, 0, 14, 4, 4]
 
 
-def ap(found: Detections, **kinds) -> float:
+def ap(found: Detections, metric=None, **kinds) -> float:
     """As MONAI's evaluator computes it."""
     evaluator = Engine(lambda engine, one: one)
-    MaskAP(0.5).attach(evaluator, "ap")
+    (metric or MaskAP(0.5)).attach(evaluator, "metric")
     _, truth, _, _ = prepare_instances(batch(**kinds))
-    return evaluator.run([{"pred": [found], "label": truth}]).metrics["ap"]
+    return evaluator.run([{"pred": [found], "label": truth}]).metrics["metric"]
 
 
 def test_flags_mean_the_same_on_disk_and_in_the_network():
@@ -76,6 +81,42 @@ def test_average_precision_by_hand():
     assert ap(some) == pytest.approx((51 / 101 + 50 / 101 * 2 / 3 + 0) / 2)
     wrong_class = detections([ONE, TWO, THREE], [0.9, 0.8, 0.7], [1, 0, 1])
     assert ap(wrong_class) == 0
+
+
+def test_panoptic_quality_by_hand():
+    """Class 0: one pair of IoU 1, one missed, one superfluous; class 1: a mask of 5 x 6 x 6 in 6^3, IoU 5/6."""
+    found = detections([ONE, NOWHERE, [8, 8, 8, 13, 14, 14]], [0.9, 0.8, 0.7], [0, 0, 1])
+    assert ap(found, MaskPQ()) == pytest.approx((1 / (1 + 0.5 + 0.5) + 5 / 6) / 2)
+    assert ap(found, MaskPQ(0.85)) == pytest.approx((1 / (1 + 0.5) + 0) / 2)
+    assert ap(found, MaskPQ(0.95)) == 0
+    assert MaskPQ().compute() != MaskPQ().compute()
+
+
+def _one_of_two(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    mine = detections([ONE], [0.9], [0]) if rank == 0 else detections([NOWHERE], [0.8], [0])
+    _, truth, _, _ = prepare_instances(batch())
+    told = []
+    for metric in (MaskAP(0.5), MaskPQ()):
+        metric.update(([mine], truth))
+        told.append(metric.compute())
+    Path(folder, f"{rank}.json").write_text(json.dumps(told), encoding="utf-8")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_count_each_other_s_cases(tmp_path):
+    """One finds one of its two of class 0, the other none and a wrong one; neither finds class 1."""
+    mp.start_processes(_one_of_two, (str(tmp_path),), nprocs=2, start_method="spawn")
+    metric, quality = MaskAP(0.5), MaskPQ()
+    for found in (detections([ONE], [0.9], [0]), detections([NOWHERE], [0.8], [0])):
+        _, truth, _, _ = prepare_instances(batch())
+        metric.update(([found], truth))
+        quality.update(([found], truth))
+    wanted = [metric.compute(), quality.compute()]
+    assert wanted == pytest.approx([26 / 101 / 2, 1 / (1 + 0.5 + 1.5) / 2])
+    for rank in range(2):
+        assert json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) == wanted
 
 
 def test_what_lies_in_an_ignored_region_is_not_counted():
