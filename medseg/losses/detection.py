@@ -35,7 +35,7 @@ class DetectionLoss(nn.Module):
             (Kendall et al., CVPR 2018). Give the loss's parameters to the optimizer then.
         region: of masks (R, 1, d, h, w), logits against shares in [0, 1], such as
             `monai.losses.TverskyLoss(sigmoid=True, soft_label=True)`.
-        semantic: of logits (B, K + 1, D, H, W) against classes (B, 1, D, H, W).
+        semantic: of logits (B, K + 1 + stuff, D, H, W) against classes (B, 1, D, H, W).
 
     Attributes:
         terms: the last value of each, for a log.

@@ -99,7 +99,7 @@ class SemanticHead(nn.Module):
     Args:
         fine: channels of the encoder's finest level.
         channels: of the pyramid.
-        classes: K without background.
+        classes: without background.
         width: channels of its features.
     """
 
@@ -116,10 +116,27 @@ class SemanticHead(nn.Module):
         self.classes = nn.Conv3d(width, classes + 1, 1)
 
     def forward(self, fine: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, fine, D, H, W) and a pyramid level -> features (B, width, D, H, W) and logits (B, K + 1, D, H, W)."""
+        """(B, fine, D, H, W) and a pyramid level -> features (B, width, D, H, W) and logits (B, classes + 1, D, H, W)."""
         lateral = self.lateral(fine)
         features = self.join(lateral + upsample(self.reduce(level), lateral))
         return features, self.classes(features)
+
+
+def stuff_of(logits: Tensor, things: int) -> Tensor:
+    """Which voxels belong to classes that have no instances, by the likeliest of all classes.
+
+    Where that is the background or a class of things it is 0: what things there are, the other heads say (Kirillov et
+    al., Panoptic Feature Pyramid Networks, CVPR 2019).
+
+    Args:
+        logits: (B, K + 1 + stuff, D, H, W) of a `SemanticHead`, background first, then the K classes of things.
+        things: K.
+
+    Returns:
+        (B, D, H, W) uint8: class index + 1, so K + 1 and above, or 0.
+    """
+    best = logits.argmax(1)
+    return torch.where(best > things, best, 0).to(torch.uint8)
 
 
 def block(channels: int, width: int, *, padding: int) -> list[nn.Module]:

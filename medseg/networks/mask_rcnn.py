@@ -25,7 +25,7 @@ from medseg.boxes.nms import nms_by_class
 from medseg.networks.box_code import decode
 from medseg.networks.encoder import Encoder, Triple, triple
 from medseg.networks.fpn import FPN
-from medseg.networks.heads import BoxHead, MaskHead, SemanticHead
+from medseg.networks.heads import BoxHead, MaskHead, SemanticHead, stuff_of
 from medseg.networks.point_rend import PointHead, at_places, refine
 from medseg.networks.pooler import pool, with_image
 from medseg.networks.roi_align import roi_align_3d
@@ -44,6 +44,8 @@ SMALLEST_BOX = 0.5
 # In validation the best detections of an image get masks: 100 as in COCO, or so many for each object there. An untrained
 # network finds thousands of equal score, and further down than this precision is below 1/4.
 VALIDATED, VALIDATED_PER_OBJECT = 100, 4
+# Where there is stuff: classes in one byte a voxel.
+MOST_CLASSES = 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +55,7 @@ class Pyramid:
     Args:
         levels: (B, F, D_l, H_l, W_l) of the feature pyramid, finest first.
         fine: (B, G, D_0, H_0, W_0) features at the encoder's finest level.
-        semantic: (B, K + 1, D, H, W) logits.
+        semantic: (B, K + 1 + stuff, D, H, W) logits.
     """
 
     levels: list[Tensor]
@@ -70,12 +72,15 @@ class Detections:
         scores: (N,) in [0, 1].
         classes: (N,) int64, from 0.
         masks: probabilities inside each box, (N, d, h, w), or a list of N where they are refined box by box.
+        stuff: (D, H, W) uint8, class + 1 of voxels whose class has no instances, else 0 (`heads.stuff_of`); None where
+            the network knows no such class.
     """
 
     boxes: Tensor
     scores: Tensor
     classes: Tensor
     masks: Tensor | list[Tensor]
+    stuff: Tensor | None = None
 
 
 class MaskRCNN(nn.Module):
@@ -83,7 +88,7 @@ class MaskRCNN(nn.Module):
 
     Args:
         in_channels: channels of the image.
-        classes: K without background.
+        classes: K without background, of instances.
         anchors: sizes in voxels of the image for each level of the pyramid, finest first: (A, 3) a level, or none where
             a level only gives features.
         features, strides, kernel_sizes: of the encoder, see `Encoder`.
@@ -103,6 +108,8 @@ class MaskRCNN(nn.Module):
         box_nms: IoU from which the lesser of two boxes of a class goes. Loose: true neighbours overlap as boxes; what
             is double is found by masks (`inferers.InstanceInferer`).
         proposals: how many of an image the heads are trained on at most; for a result there is no limit.
+        stuff: further classes, behind the K, that the semantic head alone knows: they have no instances. K + stuff is
+            at most 255 then.
     """
 
     def __init__(
@@ -129,8 +136,12 @@ class MaskRCNN(nn.Module):
         min_score: float = 0.05,
         box_nms: float = 0.7,
         proposals: int = 200,
+        stuff: int = 0,
     ) -> None:
         super().__init__()
+        if stuff < 0 or (stuff and classes + stuff > MOST_CLASSES):
+            msg = f"{classes} classes and {stuff} without instances; together at most {MOST_CLASSES}"
+            raise ValueError(msg)
         self.encoder = encoder or Encoder(in_channels, features, strides, kernel_sizes)
         widths = list(cast("Sequence[int]", self.encoder.features))
         all_strides = cumulative(cast("Sequence[Triple]", self.encoder.strides))
@@ -141,13 +152,13 @@ class MaskRCNN(nn.Module):
             raise ValueError(msg)
         self.fpn = FPN(widths[first_level:], channels, len(anchors))
         self.rpn = RPN(channels, self.strides, anchors)
-        self.semantic_head = SemanticHead(widths[0], channels, classes, fine_channels)
+        self.semantic_head = SemanticHead(widths[0], channels, classes + stuff, fine_channels)
         self.box_head = BoxHead(channels, classes, width, dropout=dropout)
         self.mask_size, self.mask_scale = triple(mask_size), triple(mask_scale)
         masks = classes if mask_per_class else 1
         self.mask_head = MaskHead(channels + fine_channels, masks, mask_width, scale=self.mask_scale, dropout=dropout)
         self.point_head = PointHead(channels + fine_channels) if refined else None
-        self.classes, self.mask_per_class = classes, mask_per_class
+        self.classes, self.stuff, self.mask_per_class = classes, stuff, mask_per_class
         self.per_image, self.min_score, self.box_nms, self.most_proposals = per_image, min_score, box_nms, proposals
 
     @property
@@ -205,7 +216,11 @@ class MaskRCNN(nn.Module):
         ]
         if most:
             chosen = [(b[:n], s[:n], c[:n]) for (b, s, c), n in zip(chosen, most, strict=True)]
-        return [Detections(*c, self._finished(pyramid, image, c[0], c[2], shape)) for image, c in enumerate(chosen)]
+        stuff = self._stuff(pyramid, shape)
+        return [
+            Detections(*c, self._finished(pyramid, image, c[0], c[2], shape), stuff[image])
+            for image, c in enumerate(chosen)
+        ]
 
     def box_features(self, pyramid: Pyramid, boxes: Sequence[Tensor]) -> Tensor:
         """(R, F, 7, 7, 7) of the boxes of all images."""
@@ -237,6 +252,12 @@ class MaskRCNN(nn.Module):
             refine(mask, box, partial(self._asked, one, box, shape)).sigmoid()
             for mask, box in zip(logits, boxes, strict=True)
         ]
+
+    def _stuff(self, pyramid: Pyramid, shape: Sequence[int]) -> Sequence[Tensor | None]:
+        """(D, H, W) of each image; None where there is no class for it."""
+        d, h, w = shape
+        logits = pyramid.semantic[..., :d, :h, :w]
+        return stuff_of(logits, self.classes).unbind() if self.stuff else [None] * len(logits)
 
     def _asked(self, pyramid: Pyramid, box: Tensor, shape: Sequence[int], points: Tensor, coarse: Tensor) -> Tensor:
         first = torch.zeros(1, dtype=torch.long, device=box.device)

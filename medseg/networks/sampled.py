@@ -39,7 +39,7 @@ class Sampled:
         mask_logits, true_masks: (Q, d, h, w).
         point_logits, true_points: (Q, N) single points of the masks, N = 0 where they are not refined.
         has_mask: (Q,) bool; False: of `true_masks` only the extent along each axis is known.
-        semantic, true_semantic: (B, K + 1, D, H, W) and (B, D, H, W), -1 where unknown.
+        semantic, true_semantic: (B, K + 1 + stuff, D, H, W) and (B, D, H, W), -1 where unknown.
     """
 
     objectness: Tensor
@@ -74,7 +74,11 @@ def sample(
         proposed: what it says of every anchor.
         boxes: (P_b, 6) that it proposes in each image.
         truth: of each image.
+
+    Raises:
+        ValueError: a class that the network does not know.
     """
+    _check_classes(network, truth)
     per_place = network.rpn.anchors_per_place
     matched = [assign_anchors(proposed.anchors, proposed.per_level, per_place, t) for t in truth]
     chosen = [anchor_sample(m, logits.detach()) for m, logits in zip(matched, proposed.logits, strict=True)]
@@ -123,6 +127,16 @@ def sample(
         semantic=pyramid.semantic,
         true_semantic=torch.stack([semantic_target(t) for t in truth]),
     )
+
+
+def _check_classes(network: MaskRCNN, truth: Sequence[Truth]) -> None:
+    """Else the semantic target would name a channel that is not there, or another class's."""
+    stuff = torch.cat([t.stuff_classes for t in truth]).tolist()
+    known = range(network.classes, network.classes + network.stuff)
+    if not set(stuff) <= set(known):
+        wrong = min(set(stuff) - set(known))
+        msg = f"a region without instances has class {wrong}, and the network knows {list(known) or 'none'} as such"
+        raise ValueError(msg)
 
 
 def _points(

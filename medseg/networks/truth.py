@@ -15,8 +15,9 @@ from medseg.networks.roi_align import roi_align_3d
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Bits of what is true of an instance in the map: its box only, not its voxels; nothing, what lies there is not looked at.
-BOX_ONLY, IGNORED = 1, 2
+#: Bits of what is true of an instance in the map: its box only, not its voxels; nothing, what lies there is not looked at;
+#: its voxels only, it is no instance.
+BOX_ONLY, IGNORED, STUFF = 1, 2, 4
 # An instance that the border of the image leaves thinner than this, in voxels, is not looked at.
 THINNEST = 2
 
@@ -40,6 +41,8 @@ class Truth:
         has_mask: (N,) bool: the voxels are true, not only the box.
         ignored_ids: (M,) values of regions in the map that are not looked at.
         ignored_boxes: (M, 6).
+        stuff_ids: (S,) values of regions in the map that are no instances: only the semantic head hears of them.
+        stuff_classes: (S,) int64, from K on.
     """
 
     labels: Tensor
@@ -49,6 +52,8 @@ class Truth:
     has_mask: Tensor
     ignored_ids: Tensor
     ignored_boxes: Tensor
+    stuff_ids: Tensor
+    stuff_classes: Tensor
 
 
 def truth_of(labels: Tensor, classes: Tensor, flags: Tensor) -> Truth:
@@ -57,14 +62,25 @@ def truth_of(labels: Tensor, classes: Tensor, flags: Tensor) -> Truth:
     Args:
         labels: (D, H, W) integer instance map.
         classes: (L,) class of each value of the map, from 0; values beyond have class 0.
-        flags: (L,) bits `BOX_ONLY` and `IGNORED`; values beyond have masks.
+        flags: (L,) bits `BOX_ONLY`, `IGNORED` and `STUFF`; values beyond have masks.
     """
     ids, boxes = boxes_of_instances(labels)
     ids, boxes = ids.to(labels.device).long(), boxes.to(labels.device, torch.float32)
     flag, of_class = _looked_up(flags, ids), _looked_up(classes, ids)
-    ignored = ((flag & IGNORED) > 0) | _slivers(boxes, labels.shape)
-    told, has_mask = ~ignored, (flag & BOX_ONLY) == 0
-    return Truth(labels, ids[told], boxes[told], of_class[told], has_mask[told], ids[ignored], boxes[ignored])
+    stuff = (flag & (STUFF | IGNORED)) == STUFF
+    ignored = ((flag & IGNORED) > 0) | (_slivers(boxes, labels.shape) & ~stuff)
+    told, has_mask = ~(ignored | stuff), (flag & BOX_ONLY) == 0
+    return Truth(
+        labels,
+        ids[told],
+        boxes[told],
+        of_class[told],
+        has_mask[told],
+        ids[ignored],
+        boxes[ignored],
+        ids[stuff],
+        of_class[stuff],
+    )
 
 
 def _slivers(boxes: Tensor, shape: Sequence[int]) -> Tensor:
@@ -178,6 +194,7 @@ def semantic_target(truth: Truth) -> Tensor:
     highest = int(truth.labels.max()) if truth.labels.numel() else 0
     table = torch.zeros(highest + 1, dtype=torch.long, device=truth.labels.device)
     table[truth.ids] = torch.where(truth.has_mask, truth.classes + 1, -1)
+    table[truth.stuff_ids] = truth.stuff_classes + 1
     table[truth.ignored_ids] = -1
     target = table[truth.labels.long()]
     for box in truth.boxes[~truth.has_mask].round().long().tolist():  # somewhere in its box, but nobody knows where

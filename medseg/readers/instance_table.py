@@ -7,8 +7,12 @@ On disk a label map NAME.nii.gz holds ids (0 background) and may have NAME.json 
 `instances` maps ids to class indices from 0; `box_only` lists instances drawn as filled boxes, of which only the box
 is true; `ignore` lists regions that count neither for nor against. Without a file every instance is of class 0.
 
+A network that finds K classes of instances may know further classes by voxels alone: stuff, such as the organ around its
+lesions (Kirillov et al., Panoptic Segmentation, CVPR 2019). An id of class K or above is a region of it, not an instance.
+
 In memory ids are 1..N, and two small tensors (N + 1,) say what the ids mean: `classes` int64 (-1 for background and for
-regions without a class) and `flags` uint8 (bits `BOX_ONLY`, `IGNORE`). Ids whose voxels a crop has lost keep their rows.
+regions without a class) and `flags` uint8 (bits `BOX_ONLY`, `IGNORE`, `STUFF`). Ids whose voxels a crop has lost keep
+their rows.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 
 BOX_ONLY = 1
 IGNORE = 2
+STUFF = 4
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 

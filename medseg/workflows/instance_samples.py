@@ -24,10 +24,12 @@ from medseg.inferers.instances.of_network import segment_tile
 from medseg.inferers.instances.paste import label_map
 from medseg.inferers.instances.samples import samples_of
 from medseg.inferers.instances.test_time import Each, Flipped
+from medseg.labels import LabelTable
 from medseg.resample import resample_image, resample_labels
 from medseg.workflows.doubt import doubts
 from medseg.workflows.instances import Agreed, as_ids
 from medseg.workflows.sampling import LEFT_RIGHT, array_axes, dropout, members
+from medseg.workflows.stuff import stuff_values
 from medseg.workflows.uncertainty import Uncertain
 
 if TYPE_CHECKING:
@@ -138,7 +140,7 @@ def sample_instances(
 
 
 def restore_samples(found: Sampled, segmentation: Volume, bundle: Bundle, method: Method) -> Uncertain:
-    """The entropy on the image's own grid, and what the samples say of each class.
+    """The entropy on the image's own grid, and what the samples say of each class that has instances.
 
     The entropy is that of the mean of all samples' masks, of the least certain object at a voxel, / ln 2; computed where
     the network computes and interpolated linearly. A mutual information is not defined: samples disagree about whole
@@ -154,14 +156,15 @@ def restore_samples(found: Sampled, segmentation: Volume, bundle: Bundle, method
     entropy = resample_image(entropy_map(found.agreement, grid.shape), grid, target, threads=threads)
     maps = {"entropy": np.clip(entropy, 0.0, 1.0)}
     drawn = [label_map(sample, grid.shape) for sample in found.each]
+    things = LabelTable(tuple(label for label in bundle.labels if label.value not in stuff_values(bundle)))
     sizes = {
         label.name: [
             float(one.voxels[(sample.classes == label.value - 1).numpy()].sum()) * grid.voxel_ml
             for one, sample in zip(drawn, found.each, strict=True)
         ]
-        for label in bundle.labels
+        for label in things
     }
-    told = doubts(segmentation, maps["entropy"], {}, sizes, bundle.labels, Calibration())
+    told = doubts(segmentation, maps["entropy"], {}, sizes, things, Calibration())
     kept = None
     if method.keep:
         names = found.agreement.members

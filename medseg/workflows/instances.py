@@ -3,7 +3,8 @@
 Boxes, centres and volumes are measured in the map as it is written, after it came back from the network's grid; scores
 and classes are the network's. An instance of which the image's grid shows no voxel (it is smaller than a voxel there, or
 surer ones cover it) stays in the list, with 0 voxels and the network's box and centre: something was found there, and
-dropping small ones in silence is how lesions are missed. It does not count in measurements.csv.
+dropping small ones in silence is how lesions are missed. It does not count in measurements.csv. Classes without instances
+(stuff.py) fill the class map where no instance lies, and have no count.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from medseg.boxes.convention import boxes_of_instances, centres, cut_by_border, to_mm
+from medseg.labels import PALETTE, Label, LabelTable
 from medseg.reports.instance_colours import instance_table
 from medseg.workflows.measure import EDGE, Measurement
 
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 
     from medseg.geometry import Grid
     from medseg.inferers.instances.found import Instances
-    from medseg.labels import LabelTable
     from medseg.volume import Volume
+    from medseg.workflows.stuff import Stuff
 
 SCHEMA = "medseg-instances/1"
 #: Patient axes, in the order of RAS: a coordinate grows towards the right, the front, the head.
@@ -151,23 +153,46 @@ class Placed:
         ids: (I, J, K) uint16, or uint32 beyond 65535, on the image's own grid.
         rows: by falling score; that of id n is the n-th.
         classes: what the class values mean.
+        stuff: classes without instances; None where the network knows none.
     """
 
     ids: Volume
     rows: tuple[Instance, ...]
     classes: LabelTable
+    stuff: Stuff | None = None
 
     def class_map(self) -> Volume:
-        """The map with the class value of each instance instead of its id, (I, J, K) uint8 or uint16."""
+        """The map with the class value of each instance instead of its id, over stuff; (I, J, K) uint8 or uint16."""
         values = [0, *(row.value for row in self.rows)]
         table = np.asarray(values, np.uint8 if max(values) <= 255 else np.uint16)
-        return replace(self.ids, array=table[self.ids.array], labels=self.classes)
+        array = table[self.ids.array]
+        if self.stuff is not None:
+            np.copyto(array, self.stuff.array, where=self.stuff.array > 0)
+        return replace(self.ids, array=array, labels=self.classes)
 
     def shown(self) -> Volume | None:
-        """The map with its instances as named and coloured labels; None for more than viewers take."""
-        if len(self.rows) > MOST_SHOWN:
+        """The map with its instances as named and coloured labels, behind them stuff; None for more than viewers take."""
+        numbers = self._stuff_numbers()
+        if len(self.rows) + len(numbers) > MOST_SHOWN:
             return None
-        return replace(self.ids, labels=instance_table(((r.id, r.value) for r in self.rows), self.classes))
+        table = instance_table(((r.id, r.value) for r in self.rows), self.classes)
+        if self.stuff is None or not numbers:
+            return replace(self.ids, labels=table)
+        array = self.ids.array.copy()
+        for value, number in numbers.items():
+            array[self.stuff.array == value] = number
+        more = (_as_label(value, number, self.classes) for value, number in numbers.items())
+        return replace(self.ids, array=array, labels=LabelTable((*table, *more)))
+
+    def shown_rows(self, measurements: Iterable[Measurement]) -> list[Instance | Measurement]:
+        """What `shown` shows, with its numbers: the instances, and measurements of stuff."""
+        numbers = self._stuff_numbers()
+        return [*self.rows, *(replace(m, value=numbers[m.value]) for m in measurements if m.value in numbers)]
+
+    def _stuff_numbers(self) -> dict[int, int]:
+        """Class value -> number in `shown`, behind all ids, of the stuff that is in the image."""
+        there = [] if self.stuff is None else np.flatnonzero(np.bincount(self.stuff.array.ravel(order="K"))).tolist()
+        return {value: n for n, value in enumerate((v for v in there if v), len(self.rows) + 1)}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -182,10 +207,15 @@ class Placed:
         return tuple(words for words, true in said.items() if true)
 
     def counted(self, measurements: Iterable[Measurement]) -> tuple[Measurement, ...]:
-        """Measurements of the classes, each with how many instances it has in the map and how many of them are rare."""
+        """Measurements of the classes, each with how many instances it has in the map and how many of them are rare.
+
+        Stuff has no count.
+        """
         return tuple(self._counted(one) for one in measurements)
 
     def _counted(self, one: Measurement) -> Measurement:
+        if self.stuff is not None and one.value in self.stuff.values:
+            return one
         mine = [row for row in self.rows if row.value == one.value and row.voxels]
         rare = sum(row.agreed is not None and row.agreed.rare for row in mine)
         more = [f"{rare} of {len(mine)} found by fewer than half of the samples"] if rare else []
@@ -197,12 +227,21 @@ class Placed:
             "schema": SCHEMA,
             **head,
             "space": "RAS mm: R-L grows towards the patient's right, A-P to the front, S-I to the head; [low, high]",
+            **({} if self.stuff is None else {"stuff": [self._called(value) for value in self.stuff.values]}),
             "instances": [row.to_json() for row in self.rows],
         }
 
+    def _called(self, value: int) -> dict[str, Any]:
+        return {"structure": _name(value, self.classes), "value": value}
+
 
 def place(
-    ids: Volume, found: Instances, network: Grid, classes: LabelTable, agreed: Sequence[Agreed] | None = None
+    ids: Volume,
+    found: Instances,
+    network: Grid,
+    classes: LabelTable,
+    agreed: Sequence[Agreed] | None = None,
+    stuff: Stuff | None = None,
 ) -> Placed:
     """Measure every instance.
 
@@ -212,6 +251,7 @@ def place(
         network: that grid.
         classes: class c has the value c + 1.
         agreed: what several samples say of each, in the same order.
+        stuff: on the image's own grid.
 
     Raises:
         ValueError: an id of which nothing was found.
@@ -235,7 +275,7 @@ def place(
         rows.append(
             Instance(
                 id=n + 1,
-                structure=classes.by_value[value].name if value in classes.by_value else f"label {value}",
+                structure=_name(value, classes),
                 value=value,
                 score=float(score),
                 box_mm=tuple(float(x) for x in box),
@@ -246,7 +286,7 @@ def place(
                 agreed=None if agreed is None else agreed[n],
             )
         )
-    return Placed(ids, tuple(rows), classes)
+    return Placed(ids, tuple(rows), classes, stuff)
 
 
 def as_ids(array: np.ndarray) -> np.ndarray:
@@ -264,6 +304,17 @@ def _measured(ids: Volume, number: int, box: Sequence[int]) -> tuple[int, np.nda
         along = inside.sum(axis=tuple(a for a in range(3) if a != axis), dtype=np.int64)
         centre.append(low + float(along @ np.arange(len(along))) / voxels)
     return voxels, ids.grid.to_world(np.array(centre))
+
+
+def _as_label(value: int, number: int, classes: LabelTable) -> Label:
+    of = classes.by_value.get(value)
+    if of is None:
+        return Label(number, _name(value, classes), PALETTE[value % len(PALETTE)])
+    return Label(number, of.name, of.colour, of.category, of.type, of.modifier)
+
+
+def _name(value: int, classes: LabelTable) -> str:
+    return classes.by_value[value].name if value in classes.by_value else f"label {value}"
 
 
 def _rare(told: Agreed) -> str:

@@ -76,7 +76,7 @@ def describe_machine(device: str) -> dict[str, Any]:
 def describe_inferer(inferer: Any) -> dict[str, Any]:
     """Class and settings of an inferer, medseg's or MONAI's."""
     settings = ("roi_size", "overlap", "mode", "sw_batch_size", "precision", "output", "body_threshold")
-    settings += ("min_score", "mask_iou", "mask_iom", "flips")  # of instances
+    settings += ("min_score", "mask_iou", "mask_iom", "flips", "min_stuff_mm3")  # of instances
     found = {name: getattr(inferer, name) for name in settings if hasattr(inferer, name)}
     plain = {k: list(v) if isinstance(v, tuple | list) else v for k, v in found.items()}
     kind = type(inferer)

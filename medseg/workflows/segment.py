@@ -26,6 +26,7 @@ from medseg.transforms.reader import to_metatensor
 from medseg.volume import Source, Volume
 from medseg.workflows.instance_samples import Sampled, restore_samples, sample_instances
 from medseg.workflows.instances import Placed, as_ids, place
+from medseg.workflows.stuff import stuff_of
 from medseg.workflows.uncertainty import restore, sample
 
 if TYPE_CHECKING:
@@ -109,11 +110,13 @@ def segment(
                 told = restore_samples(found, labels, bundle, method)
             elif isinstance(found, Uncertainty) and method is not None:
                 told = restore(found, image[0], labels, bundle, method)
+    stuff = None if placed is None else placed.stuff
+    cleaned = {**_noted(result, "cleaned_ml"), **({} if stuff is None else stuff.cleaned_ml)}
     return Segmented(
         labels=labels,
         events=events,
-        cleaned_ml=_noted(result, "cleaned_ml", bundle),
-        filled_ml=_noted(result, "filled_ml", bundle),
+        cleaned_ml=_named(cleaned, bundle),
+        filled_ml=_named(_noted(result, "filled_ml"), bundle),
         network_shape=tuple(image.shape[2:]),
         seconds=clock.seconds,
         uncertainty=told,
@@ -144,15 +147,12 @@ def _instances(result: Any, volume: Volume, bundle: Bundle, image: Any, sampled:
     ids = as_ids(_whole_numbers(result, volume, bundle, 2**32 - 1))
     found = bundle.inferer.found
     i, j, k = (int(n) for n in image.shape[1:])
+    network = Grid((i, j, k), np.asarray(image.affine.cpu(), np.float64))
+    own = Volume(ids, volume.affine, Source(format="array"))
     agreed = sampled.agreed() if isinstance(sampled, Sampled) else None
+    stuff = stuff_of(bundle, network, own)
     try:
-        return place(
-            Volume(ids, volume.affine, Source(format="array")),
-            found,
-            Grid((i, j, k), np.asarray(image.affine.cpu(), np.float64)),
-            bundle.labels,
-            agreed,
-        )
+        return place(own, found, network, bundle.labels, agreed, stuff)
     except ValueError as error:
         raise BundleError(
             "MS-O324",
@@ -207,11 +207,15 @@ def _check_grid(shape: tuple[int, ...], affine: np.ndarray, volume: Volume, bund
     )
 
 
-def _noted(result: Any, what: str, bundle: Bundle) -> dict[str, float]:
-    """Removed or filled volume by structure name, from what CleanComponentsd noted."""
-    found = getattr(result, "meta", {}).get(what) or {}
+def _noted(result: Any, what: str) -> dict[int, float]:
+    """Removed or filled volume by value, as CleanComponentsd noted it."""
+    return dict(getattr(result, "meta", {}).get(what) or {})
+
+
+def _named(found: Mapping[int, float], bundle: Bundle) -> dict[str, float]:
+    """Volume by structure name."""
     names = {} if bundle.labels is None else bundle.labels.by_value
-    return {names[int(v)].name if int(v) in names else f"label {int(v)}": float(ml) for v, ml in dict(found).items()}
+    return {names[int(v)].name if int(v) in names else f"label {int(v)}": float(ml) for v, ml in found.items()}
 
 
 @contextmanager

@@ -72,9 +72,11 @@ def stage(result: CaseResult, work: Path) -> dict[str, Any]:
 
 
 def case_view(result: CaseResult) -> CaseView:
-    """What the viewers of a case show: its structures, or each of its instances as one."""
+    """What the viewers of a case show: its structures, or each of its instances as one (and what stuff there is)."""
     shown = None if result.instances is None else result.instances.shown()
-    of = result.measurements if result.instances is None or shown is None else result.instances.rows
+    of = result.measurements
+    if result.instances is not None and shown is not None:
+        of = result.instances.shown_rows(of)
     return CaseView(
         result.name,
         result.image,

@@ -4,7 +4,7 @@ found.py      boxes, scores, classes, crops of masks    tiles.py        where ti
 of_network.py from a network's output to instances      pieces.py       what a tile saw of an instance
 paste.py      masks into voxels, and one integer map    links.py        which pieces are one instance
 test_time.py  mirrors, sizes, ensembles                 merge.py        pieces become the volume's instances
-inferer.py    InstanceInferer: all of it
+stuff.py      classes without instances                 inferer.py      InstanceInferer: all of it
 
 How sure is it?
 dropout.py      samples of a tile by Monte Carlo dropout

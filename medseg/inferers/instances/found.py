@@ -49,6 +49,8 @@ class Instances:
         scores: (N,) float32 in [0, 1].
         classes: (N,) int64.
         masks: N crops.
+        stuff: (D, H, W) uint8, class + 1 of voxels whose class has no instances, else 0, as a network with such classes
+            says it of a tile; what is made of instances otherwise has none.
 
     Raises:
         UsageError: MS-U370 the parts are not of one length.
@@ -58,6 +60,7 @@ class Instances:
     scores: Tensor
     classes: Tensor
     masks: list[MaskCrop]
+    stuff: Tensor | None = None
 
     def __post_init__(self) -> None:
         n = len(self.masks)

@@ -13,6 +13,7 @@ from medseg.errors import UsageError
 from medseg.inferers.instances.merge import at_least, merge
 from medseg.inferers.instances.of_network import segment_tile
 from medseg.inferers.instances.paste import label_map
+from medseg.inferers.instances.stuff import stuff_map
 from medseg.inferers.instances.test_time import Flipped, Several
 from medseg.inferers.instances.tiles import tiles, views, whole
 from medseg.inferers.precision import has_native_bf16
@@ -35,11 +36,14 @@ class InstanceInferer(Inferer):
         min_score: instances below it are left out, after tiles and mirror images are united.
         mask_iou: of two instances whose masks overlap more, the lesser one goes.
         mask_iom: the same for the overlap as a share of the smaller one.
-        flips: axes (0, 1, 2), or lists of them, along which the volume is mirrored for further opinions.
+        flips: axes (0, 1, 2), or lists of them, along which the volume is mirrored for further opinions of instances.
+        min_stuff_mm3: for `medseg predict`: pieces of a class without instances that have less volume are left out.
         precision: "bf16", "fp32", or "auto": bf16 where the device computes in it, as in training.
 
     Attributes:
         found: the instances of the last image.
+        stuff: (D, H, W) uint8, of the last image the class + 1 of voxels whose class has no instances, else 0, also
+            beneath instances (stuff.py); None where the network knows no such class.
         events: what the last call decided by itself.
         progress: called with (tiles done, tiles in all); None for silence.
     """
@@ -53,6 +57,7 @@ class InstanceInferer(Inferer):
         mask_iou: float = 0.3,
         mask_iom: float = 0.6,
         flips: Sequence[int | Sequence[int]] = (),
+        min_stuff_mm3: float = 0.0,
         precision: str = "auto",
     ) -> None:
         super().__init__()
@@ -63,7 +68,9 @@ class InstanceInferer(Inferer):
         self.mask_iou, self.mask_iom = mask_iou, mask_iom
         self.flips = [(axes,) if isinstance(axes, int) else tuple(axes) for axes in flips]
         self.precision = precision
+        self.min_stuff_mm3 = min_stuff_mm3
         self.found: Instances | None = None
+        self.stuff: Tensor | None = None
         self.events: list[Event] = []
         self.progress: Callable[[int, int], None] | None = None
 
@@ -82,7 +89,7 @@ class InstanceInferer(Inferer):
 
     @torch.no_grad()
     def instances(self, image: Tensor, network: nn.Module) -> Instances:
-        """The instances of one image (1, C, D, H, W), by falling score."""
+        """The instances of one image (1, C, D, H, W), by falling score; sets `stuff`."""
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
 
         def one(tile: Tensor) -> Instances:
@@ -96,6 +103,7 @@ class InstanceInferer(Inferer):
             seen.append(view)
             if self.progress is not None:
                 self.progress(len(seen), len(over))
+        self.stuff = stuff_map(seen, plain.shape[2:])
         return at_least(merge(seen), self.min_score)
 
     def tiles_over(self, shape: Sequence[int], network: nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -40,7 +41,8 @@ def instances_of(
     crops = [Crop(mask.low, (mask.probability >= INSIDE).cpu()) for mask in masks]
     some = torch.tensor([bool(crop.mask.any()) for crop in crops], dtype=torch.bool)
     found, crops = pick(found, some), [crop for crop in crops if crop.mask.any()]
-    return pick(found, suppress_by_mask(crops, found.scores, iou=iou, iom=iom))
+    found = pick(found, suppress_by_mask(crops, found.scores, iou=iou, iom=iom))
+    return replace(found, stuff=getattr(detections, "stuff", None))
 
 
 @torch.no_grad()

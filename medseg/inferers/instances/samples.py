@@ -8,6 +8,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.inferers.instances.merge import at_least, merge
+from medseg.inferers.instances.stuff import stuff_map
 from medseg.inferers.instances.tiles import sampled_views
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ def samples_of(
     image: Tensor, inferer: InstanceInferer, source: Callable[[Tensor], Sequence[Instances]], network: nn.Module
 ) -> list[Instances]:
     """T sets of instances of one image (1, C, D, H, W), each by falling score and cut at the inferer's `min_score`.
+
+    The inferer's `stuff` is that of the first sample: of mirrors and ensembles the image as it is and the first member; of
+    Monte Carlo dropout in the heads of boxes and masks, the network's own.
 
     Args:
         image: preprocessed, on the device that computes.
@@ -44,4 +48,6 @@ def samples_of(
             inferer.progress(done, len(over))
         return found
 
-    return [at_least(merge(views), inferer.min_score) for views in sampled_views(plain, drawn, over)]
+    samples = sampled_views(plain, drawn, over)
+    inferer.stuff = stuff_map(samples[0], plain.shape[2:])
+    return [at_least(merge(views), inferer.min_score) for views in samples]

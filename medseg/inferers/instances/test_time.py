@@ -9,7 +9,7 @@ are put inside one another and over tiles at will. An ensemble of two networks, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -85,7 +85,8 @@ class Scaled:
 class Several:
     """Several networks as one: what they found of an instance is united (see merge.py).
 
-    An instance that only some of them found has a score as much lower.
+    An instance that only some of them found has a score as much lower. What stuff there is (classes without instances), the
+    first alone says: put the network that sees the tile as it is there.
 
     Args:
         networks: at least one.
@@ -102,8 +103,13 @@ class Several:
 
     def __call__(self, tile: Tensor) -> Instances:
         """(1, C, d, h, w) -> instances in its voxels, the surest first."""
-        everything = whole(tile.shape[2:])
-        return merge(View(everything, clipped(on_cpu(network(tile)), tile.shape[2:])) for network in self.networks)
+        everything, stuff = whole(tile.shape[2:]), None
+        views = []
+        for n, network in enumerate(self.networks):
+            found = network(tile)
+            views.append(View(everything, clipped(on_cpu(found), tile.shape[2:])))
+            stuff = stuff if n else found.stuff
+        return replace(merge(views), stuff=stuff)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from torch.nn.functional import pad
 
 from medseg.errors import UsageError
 from medseg.inferers.instances.found import clipped, moved, on_cpu
+from medseg.inferers.instances.stuff import in_core
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -65,10 +66,12 @@ class View:
     Args:
         tile: the tile.
         found: its instances, in voxels of the volume.
+        stuff: uint8 of the tile's core alone, see stuff.py; None where the network knows none.
     """
 
     tile: Tile
     found: Instances
+    stuff: Tensor | None = None
 
 
 def whole(shape: Sequence[int]) -> Tile:
@@ -122,19 +125,23 @@ def views(image: Tensor, network: Callable[[Tensor], Instances], over: Sequence[
     """
     for tile in over:
         found = network(block(image, tile))
-        yield View(tile, in_volume(found, tile, image.shape[2:]))
+        yield View(tile, in_volume(found, tile, image.shape[2:]), in_core(found.stuff, tile))
 
 
 def sampled_views(
     image: Tensor, network: Callable[[Tensor], Sequence[Instances]], over: Sequence[Tile]
 ) -> list[list[View]]:
-    """As `views`, for a network that returns several samples of a tile: T lists of views, one a sample."""
+    """As `views`, for a network that returns several samples of a tile: T lists of views, one a sample.
+
+    Only those of the first sample say what stuff there is.
+    """
     samples: list[list[View]] = []
     for tile in over:
         drawn = network(block(image, tile))
         samples = samples or [[] for _ in drawn]
-        for sample, found in zip(samples, drawn, strict=True):
-            sample.append(View(tile, in_volume(found, tile, image.shape[2:])))
+        for n, (sample, found) in enumerate(zip(samples, drawn, strict=True)):
+            stuff = None if n else in_core(found.stuff, tile)
+            sample.append(View(tile, in_volume(found, tile, image.shape[2:]), stuff))
     return samples
 
 

@@ -12,7 +12,7 @@ from monai.transforms import MapTransform, RandomizableTransform
 
 from medseg.boxes.convention import boxes_of_instances, cut_by_border
 from medseg.errors import UsageError
-from medseg.readers.instance_table import BOX_ONLY, IGNORE
+from medseg.readers.instance_table import BOX_ONLY, IGNORE, STUFF
 from medseg.transforms.instances.check import instance_map
 from medseg.transforms.instances.snippet import Snippet, cut_snippet, hidden_share, put_snippet
 
@@ -30,7 +30,8 @@ class CopyPasted(RandomizableTransform, MapTransform):
     touch the image's border (a cut face would lie in the open); a copy lies wholly in the image and gets the next
     free id, its class and its flags. All cases must have one spacing and comparable intensities: put it behind
     `ToNetworkGridd` and the scaling of intensities, before patches are cut. Where instances may stand in a case only
-    at their anatomical place (vertebrae), leave it out.
+    at their anatomical place (vertebrae), leave it out. Stuff (`medseg.readers.instance_table`) is background here: it is
+    not copied, and copies lie over it.
 
     Args:
         keys: the image, (C, I, J, K) floating point.
@@ -87,18 +88,19 @@ class CopyPasted(RandomizableTransform, MapTransform):
         """The case with copies; the tables grow by a row each. Raises UsageError MS-U155 for a label that is no map."""
         out = dict(data)
         for key in self.key_iterator(out):
-            labels = instance_map(data, self.label_key)
+            everything = instance_map(data, self.label_key)
             if self.classes_key not in data or self.flags_key not in data:
                 raise UsageError(
                     "MS-U155", f"nothing says of what class the instances are ({self.classes_key!r} is absent)",
                     mend=f'put InstancesFromLabeld(keys="{self.label_key}") before it',
                 )  # fmt: skip
+            labels = _without_stuff(everything, data[self.flags_key])
             own = self._own(data[key], labels, data[self.classes_key], data[self.flags_key])
             pool = [*self._bank, *own]
             self._bank.extend(own)
             self.randomize(None)
             if self._do_transform and pool:
-                out.update(self._paste(data, key, labels, pool))
+                out.update(self._paste(data, key, labels, everything, pool))
         return out
 
     def _own(self, image: Tensor, labels: Tensor, classes: Tensor, flags: Tensor) -> list[Snippet]:
@@ -119,7 +121,7 @@ class CopyPasted(RandomizableTransform, MapTransform):
         ]  # fmt: skip
 
     def _paste(
-        self, data: Mapping[Hashable, Tensor], key: Hashable, labels: Tensor, pool: list[Snippet]
+        self, data: Mapping[Hashable, Tensor], key: Hashable, labels: Tensor, everything: Tensor, pool: list[Snippet]
     ) -> dict[Hashable, Tensor]:
         """What changes in a case: image, label map and tables, all new."""
         image = data[key].clone()
@@ -137,7 +139,7 @@ class CopyPasted(RandomizableTransform, MapTransform):
         label = data[self.label_key].clone()
         if len(classes) - 1 > torch.iinfo(label.dtype).max:
             label = label.to(torch.int32)
-        label[0] = labels.to(label.dtype)
+        label[0] = torch.where(labels > 0, labels, everything.to(labels.dtype)).to(label.dtype)
         return {
             key: image,
             self.label_key: label,
@@ -161,3 +163,9 @@ class CopyPasted(RandomizableTransform, MapTransform):
                 continue
             return start
         return None
+
+
+def _without_stuff(labels: Tensor, flags: Tensor) -> Tensor:
+    """The map (I, J, K) with background in place of stuff."""
+    stuff = (flags & STUFF) > 0
+    return torch.where(stuff[labels.long()], 0, labels) if stuff.any() else labels

@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from medseg.errors import InputError, UsageError
-from medseg.readers.instance_table import BOX_ONLY, IGNORE, InstanceTable, read_table, table_beside
+from medseg.readers.instance_table import BOX_ONLY, IGNORE, STUFF, InstanceTable, read_table, table_beside
 from medseg.transforms.instances.rounded import round_off
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ class InstancesFromLabeld(MapTransform):
         box_only_as: how instances are drawn of which the file knows only the box: "ellipsoid" in the box, whose box
             follows the object's when it is deformed (see `rounded`), or "box" as in the file. Either way only the
             box is true.
-        num_classes: a class index from here on is refused; None: any is taken.
+        num_classes: K classes of instances; None: any class index is one.
+        stuff: so many class indices from K on are regions, not instances, and get the flag `STUFF`; one beyond is
+            refused.
         allow_missing_keys: let data without the key pass.
 
     The map becomes int16, or int32 from 32768 instances on. Ids are renumbered 1..N in rising order of the file's ids.
@@ -51,6 +53,7 @@ class InstancesFromLabeld(MapTransform):
         from_components: bool = False,
         box_only_as: Literal["ellipsoid", "box"] = "ellipsoid",
         num_classes: int | None = None,
+        stuff: int = 0,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
@@ -59,18 +62,24 @@ class InstancesFromLabeld(MapTransform):
                 "MS-U155", f"one label map holds a case's instances, got {len(self.keys)} keys",
                 mend='name one: InstancesFromLabeld(keys="label")',
             )  # fmt: skip
+        if stuff < 0 or (stuff and num_classes is None):
+            raise UsageError(
+                "MS-U155", f"stuff={stuff}, num_classes={num_classes}: nothing says which classes have no instances",
+                mend='give both: InstancesFromLabeld(keys="label", num_classes=3, stuff=1) makes class 3 stuff',
+            )  # fmt: skip
         self.classes_key = classes_key
         self.flags_key = flags_key
         self.from_components = from_components
         self.box_only_as = box_only_as
         self.num_classes = num_classes
+        self.stuff = stuff
 
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         """Replace the label map, add the two tables.
 
         Raises:
-            InputError: MS-T121 the JSON cannot be used, MS-T122 an instance without a class or with a class beyond
-                `num_classes`, MS-T123 values that are not whole numbers from 0.
+            InputError: MS-T121 the JSON cannot be used, MS-T122 an instance without a class, with a class beyond
+                `num_classes` and `stuff`, or stuff known by a box, MS-T123 values that are not whole numbers from 0.
             UsageError: MS-U155 the tensor is not (1, I, J, K).
         """
         out = dict(data)
@@ -87,7 +96,7 @@ class InstancesFromLabeld(MapTransform):
                 ids, classes, flags = _components(values)
             else:
                 ids, classes, flags = _renumbered(values, file)
-            self._check(classes, file)
+            self._tell_stuff(classes, flags, file)
             if self.box_only_as == "ellipsoid":
                 ids = round_off(ids, np.flatnonzero(flags & BOX_ONLY).tolist()) if (flags & BOX_ONLY).any() else ids
             small = len(classes) <= np.iinfo(np.int16).max
@@ -96,11 +105,22 @@ class InstancesFromLabeld(MapTransform):
             out[self.flags_key] = torch.from_numpy(flags)
         return out
 
-    def _check(self, classes: np.ndarray, file: str | None) -> None:
-        if self.num_classes is not None and classes.max() >= self.num_classes:
+    def _tell_stuff(self, classes: np.ndarray, flags: np.ndarray, file: str | None) -> None:
+        """Flag what is stuff, in place, and refuse what no class says."""
+        if self.num_classes is None:
+            return
+        known = self.num_classes + self.stuff
+        if classes.max() >= known:
             raise InputError(
-                "MS-T122", f"an instance has class {classes.max()}; there are {self.num_classes}, counted from 0",
+                "MS-T122", f"an instance has class {classes.max()}; there are {known}, counted from 0",
                 file=file, mend="correct the classes beside the label map, or give the bundle more of them",
+            )  # fmt: skip
+        flags[classes >= self.num_classes] |= STUFF
+        boxes = (flags & (STUFF | BOX_ONLY)) == STUFF | BOX_ONLY
+        if boxes.any():
+            raise InputError(
+                "MS-T122", f"a region of class {classes[boxes][0]}, which has no instances, is listed as a box",
+                file=file, mend='take it out of "box_only": draw its voxels, or list it under "ignore"',
             )  # fmt: skip
 
 

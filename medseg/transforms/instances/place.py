@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medseg.boxes.convention import boxes_of_instances
-from medseg.readers.instance_table import IGNORE
+from medseg.readers.instance_table import IGNORE, STUFF
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,9 +52,9 @@ def draw_box(rng: np.random.RandomState, labels: Tensor, flags: Tensor | None = 
     Args:
         rng: MONAI's `self.R`.
         labels: (I, J, K) instance map.
-        flags: (N + 1,); regions to ignore are not drawn.
+        flags: (N + 1,); regions to ignore and stuff are not drawn.
     """
     ids, boxes = boxes_of_instances(labels)
     if flags is not None:
-        boxes = boxes[(flags.to(ids.device)[ids] & IGNORE) == 0]
+        boxes = boxes[(flags.to(ids.device)[ids] & (IGNORE | STUFF)) == 0]
     return boxes[rng.randint(len(boxes))].tolist() if len(boxes) else None
