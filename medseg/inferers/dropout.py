@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from medseg.errors import UsageError
 from medseg.inferers.outputs import full_resolution
-from medseg.inferers.replay import LinearHead, Recording
+from medseg.inferers.replay import LinearHead, Recording, forward_replaced
 from medseg.inferers.sampler import Sampler
 from medseg.networks.dropout import ChannelDropout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 KINDS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, ChannelDropout)
 ALPHA = (nn.AlphaDropout, nn.FeatureAlphaDropout)
@@ -116,17 +116,18 @@ class McDropout(Sampler):
 
     @contextmanager
     def _masked(self) -> Iterator[_Drawn]:
-        """Hooks that multiply what the points return; they are gone afterwards."""
+        """Multiply what the points return, also where a network calls their `forward`, past their hooks; for a while."""
         drawn = _Drawn(self.seed)
-        hooks = [self.networks[0].register_forward_pre_hook(lambda *_: drawn.calls.clear())]
+        hook = self.networks[0].register_forward_pre_hook(lambda *_: drawn.calls.clear())
+        masked = {}
         for place, (name, p) in enumerate(self.points.items()):
             module = self.networks[0].get_submodule(name)
-            hooks.append(module.register_forward_hook(drawn.hook(place, p, linear=self._linear(name))))
+            masked[module] = drawn.masking(module, place, p, linear=self._linear(name))
         try:
-            yield drawn
+            with forward_replaced(masked):
+                yield drawn
         finally:
-            for hook in hooks:
-                hook.remove()
+            hook.remove()
 
 
 @dataclass
@@ -138,11 +139,12 @@ class _Drawn:
     kept: dict[tuple[int, int, int, int], Tensor] = field(default_factory=dict)
     calls: Counter[int] = field(default_factory=Counter)  # of each place in this run of the network
 
-    def hook(self, place: int, p: float, *, linear: bool):
-        """Masks what a module returns; `linear`: it stands beside linear layers."""
+    def masking(self, module: nn.Module, place: int, p: float, *, linear: bool) -> Callable[..., Tensor]:
+        """The module's `forward`, its result masked; `linear`: it stands beside linear layers."""
+        forward = module.forward
 
-        def masked(module: nn.Module, args: object, output: Tensor) -> Tensor:
-            del args
+        def masked(*args: Any, **kwargs: Any) -> Tensor:
+            output = forward(*args, **kwargs)
             axis = channel_axis(module, output, linear=linear)
             call = 0 if getattr(module, "one_mask", False) else self.calls[place]
             key = (self.sample, place, output.shape[axis], call)

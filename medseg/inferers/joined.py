@@ -120,6 +120,8 @@ class Joined(Tensor):
         joined = Tensor._make_wrapper_subclass(Joined, shape, strides, **kind)
         joined.parts, joined.shared, joined.whole = parts, shared, None
         joined.versions = [version(part) for part in parts]
+        # `torch.utils.dlpack.to_dlpack` and extensions in C++ ask torch past both methods below: an error, not address 0.
+        torch._C._set_throw_on_mutable_data_ptr(joined)
         return joined
 
     def check(self) -> None:

@@ -5,7 +5,8 @@ finish before that point are noted with what they returned; run again, they retu
 operations between them (addition, interpolation) are done again; of a skip connection that is concatenated and
 convolved behind the point, the share in the convolution is computed once (joined.py). All runs compute alike, the
 first too, so equal masks give equal bits. This works for any `nn.Module` that computes in eval mode; nothing of it is
-changed when the recording is over.
+changed when the recording is over. A call of a module's `forward`, past its hooks, is not noted; where the same module
+is also called as usual the two could not be told apart, and all is computed again.
 """
 
 from __future__ import annotations
@@ -87,22 +88,29 @@ class Recording:
         for done in self._finished:
             waiting[id(done.module)].append(done)
             modules[id(done.module)] = done.module
-        hooks = [point.register_forward_pre_hook(self._reach) for point in self.points]
+        replaced = {point: self._reaching(point.forward, None) for point in self.points}
+        replaced |= {module: self._returning(waiting[i], module) for i, module in modules.items()}
         try:
-            with _forward_replaced({m: self._returning(waiting[i], m) for i, m in modules.items()}):
+            with forward_replaced(replaced):
                 return _plain(self.network(self.inputs.clone()))
         finally:
             self._shared.active = False
-            for hook in hooks:
-                hook.remove()
 
     @property
     def splits(self) -> int:
         """How many convolutions compute a share of theirs only once (joined.py)."""
         return self._shared.splits
 
-    def _reach(self, *_: Any) -> None:
-        self._shared.active = self._joining
+    def _reaching(self, forward: Callable[..., Any], received: list[Any] | None) -> Callable[..., Any]:
+        """The `forward` of a point; what it is given is noted where there is a list for it."""
+
+        def reached(*args: Any, **kwargs: Any) -> Any:
+            self._shared.active = self._joining
+            if received is not None:
+                received.append(_plain(args[0]) if args else None)
+            return forward(*args, **kwargs)
+
+        return reached
 
     def _returning(self, results: deque[Finished], module: nn.Module) -> Callable[..., Any]:
         forward = module.forward
@@ -120,14 +128,13 @@ class Recording:
         depth: list[tuple[int, list[int]]] = []  # of each open call: how many had finished, versions of its arguments
         reached: list[Any] = []  # what the points received
         behind: list[tuple[nn.Module, Any, Any]] = []  # leaf calls from the first point on
+        watch = _Watch()
         self._shared = Shared()
         calls = count()
 
         def before(module: nn.Module, args: tuple[Any, ...]) -> None:
+            watch.entered = module
             depth.append((len(finished), _versions(args)))
-            if module in self.points:
-                reached.append(_plain(args[0]) if args else None)
-                self._reach()
 
         def after(module: nn.Module, args: tuple[Any, ...], result: Any) -> Any:
             begun, versions = depth.pop()
@@ -147,17 +154,48 @@ class Recording:
             finished.append(Finished(module, kept, _versions(kept), number))
             return result if copied else given
 
-        hooks = []
+        hooks, replaced = [], {}
         for module in self.network.modules():
             if not isinstance(module, torch.jit.ScriptModule):  # these take no hooks
                 hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+                point = module in self.points
+                forward = self._reaching(module.forward, reached) if point else module.forward
+                replaced[module] = watch.around(module, forward)
         try:
-            output = _plain(self.network(self.inputs.clone()))
+            with forward_replaced(replaced):
+                output = _plain(self.network(self.inputs.clone()))
         finally:
             self._shared.active = False
             for hook in hooks:
                 hook.remove()
-        return output, finished, _linear_head(reached, behind, output)
+        if any(done.module in watch.past_hooks for done in finished):
+            self._joining, finished = False, []
+            output = _plain(self.network(self.inputs.clone()))  # as it will be computed again
+        return output, finished, None if watch.past_hooks else _linear_head(reached, behind, output)
+
+
+class _Watch:
+    """Sees which modules a network calls as they are meant to be, and of which it calls `forward`, past the hooks.
+
+    Attributes:
+        entered: whose hooks have run, and whose `forward` is about to.
+        past_hooks: modules whose `forward` was called without them.
+    """
+
+    def __init__(self) -> None:
+        self.entered: nn.Module | None = None
+        self.past_hooks: set[nn.Module] = set()
+
+    def around(self, module: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """The same `forward`, watched."""
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            if self.entered is not module:
+                self.past_hooks.add(module)
+            self.entered = None
+            return forward(*args, **kwargs)
+
+        return called
 
 
 def _linear_head(reached: list[Any], behind: list[tuple[nn.Module, Any, Any]], output: Any) -> LinearHead | None:
@@ -172,7 +210,8 @@ def _linear_head(reached: list[Any], behind: list[tuple[nn.Module, Any, Any]], o
 
 
 @contextmanager
-def _forward_replaced(replacements: dict[nn.Module, Callable[..., Any]]) -> Iterator[None]:
+def forward_replaced(replacements: dict[nn.Module, Callable[..., Any]]) -> Iterator[None]:
+    """Modules with another `forward` for a while; it is found by whoever calls the module or its `forward`."""
     own = {module: module.__dict__.get("forward") for module in replacements}
     for module, forward in replacements.items():
         module.forward = forward

@@ -186,3 +186,18 @@ def test_what_cannot_be_sampled_is_refused(network, points, count, code, words):
         McDropout(network, count, points=points)
     assert caught.value.code == code
     assert caught.value.mend
+
+
+@torch.no_grad()
+def test_a_dropout_whose_forward_is_called_past_its_hooks_drops_too():
+    class Direct(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.drop = nn.Conv3d(1, 8, 1), nn.Dropout3d(0.5)
+
+        def forward(self, x):
+            return self.drop.forward(self.conv(x))
+
+    net, x = Direct().eval(), torch.randn(1, 1, 2, 2, 2)
+    for t, sample in enumerate(draws(McDropout(net, 4), x)):
+        torch.testing.assert_close(sample, net.conv(x) * channel_mask(0, t, 0, 8, 0.5).reshape(1, -1, 1, 1, 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -283,3 +284,13 @@ def test_a_recording_is_gone_with_its_last_name():
         assert [one() for one in gone] == [None] * 3
     finally:
         gc.enable()
+
+
+@torch.no_grad()
+def test_who_asks_for_its_memory_gets_the_concatenation_or_an_error():
+    _, tensors = parts([3, 5], [True, False])
+    whole = torch.cat([plain(t) for t in tensors], 1)
+    assert torch.equal(torch.from_dlpack(torch.cat(tensors, 1)), whole)
+    assert torch.equal(torch.from_numpy(np.from_dlpack(torch.cat(tensors, 1))), whole)
+    with pytest.raises(RuntimeError, match="data pointer"):
+        torch.utils.dlpack.to_dlpack(torch.cat(tensors, 1))

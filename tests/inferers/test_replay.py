@@ -200,3 +200,43 @@ def test_a_named_tuple_that_is_written_into_is_handed_out_as_a_copy():
     recording = Recording(net, [net.drop], x)
     for _ in range(2):
         assert torch.equal(recording.again(), net(x))
+
+
+class Direct(nn.Module):
+    """Calls some of its modules as usual and some past their hooks."""
+
+    def __init__(self, order: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.enc, self.conv = nn.Conv3d(1, 2, 3, padding=1), nn.Sequential(nn.Conv3d(2, 2, 3, padding=1))
+        self.drop, self.order = nn.Dropout3d(0.5), order
+
+    def forward(self, x):
+        y = self.enc(x)
+        if self.order == "before, then as usual":
+            return self.drop(self.conv.forward(y) - self.conv(y * 2))
+        if self.order == "as usual, then before":
+            return self.drop(self.conv(y) - self.conv.forward(y * 2))
+        if self.order == "behind":
+            return self.conv.forward(self.drop(self.conv(y)))
+        if self.order == "its only child":
+            return self.drop(self.conv[0].forward(y) - self.conv(y * 2))
+        if self.order == "only so":
+            return self.drop(self.conv.forward(y))
+        return self.conv(self.drop.forward(self.conv(y)))
+
+
+@pytest.mark.parametrize(
+    "order", ["before, then as usual", "as usual, then before", "behind", "its only child", "only so", "the point"]
+)
+@torch.no_grad()
+def test_modules_whose_forward_is_called_past_their_hooks(order):
+    net = Direct(order).eval()
+    plain = net.drop.forward
+    scale = [1.0]
+    net.drop.forward = lambda x: plain(x) * scale[0]
+    x = torch.randn(1, 1, 4, 4, 4)
+    recording = Recording(net, [net.drop], x)
+    assert torch.equal(recording.output, net(x))
+    for scale[0] in (1.0, 0.0, -2.0):
+        assert torch.equal(recording.again(), net(x))
