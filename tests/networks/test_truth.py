@@ -11,6 +11,7 @@ from medseg.networks.truth import (
     IGNORED,
     LEFT_OUT,
     NEGATIVE,
+    STUFF,
     assign_anchors,
     assign_proposals,
     mask_targets,
@@ -189,3 +190,26 @@ def test_a_mask_target_is_the_instance_seen_in_its_box():
     assert (seen[3:] > 0.5).all()
     other = mask_targets(found, torch.tensor([1]), found.boxes[:1], (6, 6, 6))
     assert not other.any()
+
+
+def test_stuff_is_background_to_everything_but_the_semantic_target():
+    """A thin slab of stuff at the border, under one instance: no box, no anchor's positive, nothing ignored."""
+    labels = scene()
+    labels[19, :, :] = 9
+    labels[18, :, :10] = 10
+    flags = torch.tensor([0, 0, 0, 0, 0, 0, 0, 0, 0, STUFF, STUFF | IGNORED])
+    found = truth_of(labels, torch.tensor([-1, 0, 0, 1, 0, 0, 0, 0, 0, 2, 2]), flags)
+    without = truth_of(torch.where(labels == 9, 0, labels), torch.tensor([-1, 0, 0, 1]), flags)
+    assert found.ids.tolist() == [3, 5, 7]
+    assert (found.stuff_ids.tolist(), found.stuff_classes.tolist()) == ([9], [2])
+    assert found.ignored_ids.tolist() == [10], "a region to ignore is that, whatever its class"
+    target = semantic_target(found)
+    assert torch.equal(target == 3, labels == 9)
+    assert torch.equal(torch.where(labels == 9, 0, target), semantic_target(without))
+    boxes = torch.tensor([[18.0, 12, 12, 20, 20, 20], [2, 3, 4, 8, 9, 10], [10, 0, 0, 20, 8, 8]])
+    for assigned in (
+        lambda t: assign_proposals(boxes, t, positive=0.4, negative=0.2),
+        lambda t: assign_anchors(boxes, (3,), 1, t),
+    ):
+        assert assigned(found).tolist() == assigned(without).tolist()
+    assert assign_proposals(boxes, found, positive=0.4, negative=0.2)[0] == NEGATIVE

@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from medseg.boxes.convention import boxes_of_instances
 from medseg.errors import UsageError
 from medseg.transforms import CopyPasted
-from medseg.transforms.instances import BOX_ONLY, IGNORE
+from medseg.transforms.instances import BOX_ONLY, IGNORE, STUFF
 
 
 def case(seed: int = 0, shape=(24, 24, 24), flags=(0, 0, 0, 0)) -> dict:
@@ -126,3 +126,22 @@ def test_what_is_missing_is_named():
         transform()({**case(), "label": torch.zeros(1, 4, 4, 4)})
     with pytest.raises(UsageError, match="one image"):
         CopyPasted(["a", "b"], "label")  # type: ignore[arg-type]
+
+
+def test_stuff_is_background_to_copies():
+    """With stuff in place of the background the same copies fall on the same places, and lie over it."""
+    for seed in range(6):
+        plain, over = case(seed), case(seed)
+        over["label"] = MetaTensor(torch.where(plain["label"] == 0, 4, plain["label"]))
+        over |= {"classes": torch.tensor([-1, 0, 1, 2, 3]), "flags": torch.tensor([0, 0, 0, 0, STUFF]).byte()}
+        wanted = transform(most=6).set_random_state(seed)(plain)
+        out = transform(most=6).set_random_state(seed)(over)
+        assert torch.equal(out["image"].as_tensor(), wanted["image"].as_tensor()), "borders are as soft over stuff"
+        numbers = torch.tensor([4, 1, 2, 3, *range(5, 20)])
+        expected = numbers[wanted["label"].as_tensor().long()]
+        assert torch.equal(out["label"].as_tensor().long(), expected)
+        assert out["label"].dtype == over["label"].dtype
+        assert out["classes"][5:].tolist() == wanted["classes"][4:].tolist()
+        assert not (out["flags"][5:] & STUFF).any(), "stuff is not copied"
+    assert len(out["classes"]) > 5
+    assert (over["label"] == 4).sum() == (plain["label"] == 0).sum(), "what came in stays as it was"

@@ -19,7 +19,7 @@ from medseg.boxes.convention import boxes_of_instances
 from medseg.errors import InputError, UsageError
 from medseg.training.datalist import datalist
 from medseg.transforms import ToNetworkGridd, VolumeReader
-from medseg.transforms.instances import BOX_ONLY, IGNORE, InstancesFromLabeld
+from medseg.transforms.instances import BOX_ONLY, IGNORE, STUFF, InstancesFromLabeld
 from medseg.writers.nifti import write_nifti
 
 MAPS = arrays(np.uint16, st.tuples(*[st.integers(1, 5)] * 3), elements=st.sampled_from([0, 1, 3, 7, 900]))
@@ -166,3 +166,33 @@ def test_instances_that_are_only_boxes_are_drawn_as_asked(tmp_path):
     assert (rounded["label"] == 2).sum() == 32  # the ball in a cube of 4
     one, other = (boxes_of_instances(x["label"].as_tensor()[0])[1] for x in (as_box, rounded))
     assert torch.equal(one, other)
+
+
+def test_classes_behind_those_of_instances_are_stuff(tmp_path):
+    values = np.zeros((8, 5, 4), np.uint16)
+    values[0], values[2], values[4], values[6] = 2, 5, 9, 30
+    table = {"instances": {"2": 1, "5": 2, "9": 0, "30": 3}, "ignore": [30]}
+    listed = case(tmp_path, values, table)
+    out = Compose([LOAD, InstancesFromLabeld("label", num_classes=2, stuff=2)])(listed)
+    assert out["classes"].tolist() == [-1, 1, 2, 0, 3]
+    assert out["flags"].tolist() == [0, 0, STUFF, 0, STUFF | IGNORE]
+    with pytest.raises(RuntimeError) as error:
+        Compose([LOAD, InstancesFromLabeld("label", num_classes=2, stuff=1)])(listed)
+    assert "MS-T122" in str(error.value.__cause__)
+    assert "class 3; there are 3" in str(error.value.__cause__)
+    semantic = {"label": torch.from_numpy(np.minimum(values, 3).astype(np.int16))[None]}
+    pieces = InstancesFromLabeld("label", from_components=True, num_classes=2, stuff=1)(semantic)
+    assert pieces["flags"].tolist() == [0] + [STUFF * (c == 2) for c in pieces["classes"].tolist()[1:]]
+    assert (pieces["flags"] > 0).any()
+
+
+def test_stuff_known_by_a_box_or_without_a_number_of_classes_is_refused(tmp_path):
+    values = np.full((3, 3, 3), 4, np.uint16)
+    listed = case(tmp_path, values, {"instances": {"4": 1}, "box_only": [4]})
+    with pytest.raises(RuntimeError) as error:
+        Compose([LOAD, InstancesFromLabeld("label", num_classes=1, stuff=1)])(listed)
+    assert "MS-T122" in str(error.value.__cause__)
+    assert "class 1, which has no instances, is listed as a box" in str(error.value.__cause__)
+    for how in ({"stuff": 1}, {"stuff": -1, "num_classes": 2}):
+        with refused(UsageError, "MS-U155", "which classes have no instances"):
+            InstancesFromLabeld("label", **how)
