@@ -103,8 +103,8 @@ def rank(
         progress: hears what happens.
 
     Raises:
-        UsageError: MS-U350 unknown `by`, MS-U351 `first` below 1, MS-U352 the bundle has nothing to sample; MS-U301,
-            MS-U302, MS-U307, MS-U308, MS-U146 to MS-U149, MS-O306 as for `predict`.
+        UsageError: MS-U350 unknown `by`, MS-U351 `first` below 1, MS-U352 the bundle has nothing to sample, MS-U353 it
+            finds instances; MS-U301, MS-U302, MS-U307, MS-U308, MS-U146 to MS-U149, MS-O306 as for `predict`.
         OutputError: MS-O350 `out` holds segmentations; and as for `predict`.
         BundleError, InputError: as for `predict`.
         KeyboardInterrupt: passed on; the cases looked at so far are kept and ranked.
@@ -122,6 +122,13 @@ def rank(
     where = resolve_device(device)
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(os.fspath(bundle), device=where)
+    if bundle.finds_instances:
+        raise UsageError(
+            "MS-U353",
+            f"{bundle.name} finds instances, and cases are ranked by the doubt of voxels",
+            file=bundle.root,
+            mend="type medseg predict --uncertainty mc: instances.json says which instances few samples find",
+        )
     method = method or parse_method(default_method(bundle), seed=seed)
     check_method(method, bundle)
     cases = cases_of(source, target, bundle, options)

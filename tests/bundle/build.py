@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
@@ -282,6 +283,51 @@ def write_instance_bundle(root: Path, *, weights: bool = True) -> Path:
         (root / "models").mkdir(parents=True, exist_ok=True)
         torch.save(state, root / "models" / "model.pt")
         save_file(state, root / "models" / "model.safetensors")
+    return root
+
+
+SMALL_NETWORK = {
+    "features": [4, 8, 8, 8],
+    "channels": 8,
+    "fine_channels": 8,
+    "width": 8,
+    "mask_width": 8,
+    "mask_size": 4,
+    "proposals": 30,
+    "per_image": 8,
+}
+
+
+def write_small_recipe(source: Path, root: Path, *, min_score: float, seed: int = 0) -> Path:
+    """A shipped recipe for instances under `root`, as it is but for a small network with random weights.
+
+    Args:
+        source: its folder.
+        root: where to.
+        min_score: of network and inferer: what has learned nothing says something of everything.
+        seed: of the weights.
+    """
+    from medseg.networks import MaskRCNN
+
+    shutil.copytree(source, root, ignore=shutil.ignore_patterns("models", "__pycache__"))
+    small = {}
+    for name in ("inference", "train"):
+        path = root / "configs" / f"{name}.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["network_def"] |= SMALL_NETWORK | {"min_score": min_score}
+        small = {k: v for k, v in config["network_def"].items() if k != "_target_"}
+        if name == "inference":
+            config["inferer"]["min_score"] = min_score
+        else:
+            # At 16^3 the deepest level is 2^3, where bfloat16 weight gradients of convolutions on a CPU are garbage
+            # (PyTorch 2.13, channels last).
+            config |= {"patch_size": [24, 24, 24], "batch_size": 2, "val_interval": 1, "epochs": 1, "validation": []}
+        write_json(path, config)
+    torch.manual_seed(seed)
+    state = {k: v.half() for k, v in MaskRCNN(**small).state_dict().items()}
+    (root / "models").mkdir()
+    torch.save(state, root / "models" / "model.pt")
+    save_file(state, root / "models" / "model.safetensors")
     return root
 
 

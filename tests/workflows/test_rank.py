@@ -28,6 +28,7 @@ from medseg.workflows.reporter import Reporter
 from medseg.writers.atomic import sha256
 from medseg.writers.nifti import write_nifti
 from tests.workflows.conftest import AFFINE, blocks
+from tests.workflows.instance_network import finding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -360,6 +361,12 @@ def test_a_bundle_without_anything_to_sample(pool, toy, tmp_path):
         rank(pool, replace(toy, uncertainty=Declared()), tmp_path / "out")
     with pytest.raises(BundleError):
         rank(pool, tmp_path / "no such bundle", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_that_finds_instances(pool, toy, tmp_path):
+    with pytest.raises(UsageError, match=r"MS-U353[\s\S]*--uncertainty mc"):
+        rank(pool, finding(toy), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
