@@ -11,16 +11,16 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from medseg.errors import InputError
 from medseg.metrics.instance import Described
 from medseg.readers.cases.names import stem
 from medseg.readers.instance_table import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
-
-    import numpy as np
 
     from medseg.readers.cases.label_maps import LabelMap
 
@@ -37,6 +37,7 @@ class Known:
         box_only: ids drawn as boxes.
         ignore: ids of regions to ignore.
         hidden: ids that are listed and known to have no voxel.
+        stuff: class index -> name of the structures that have no instances, as the network that predicted says.
     """
 
     file: Path | None = None
@@ -46,9 +47,12 @@ class Known:
     box_only: frozenset[int] = frozenset()
     ignore: frozenset[int] = frozenset()
     hidden: frozenset[int] = frozenset()
+    stuff: Mapping[int, str] = field(default_factory=dict)
 
-    def described(self, labels: np.ndarray, *, one_class: bool) -> Described:
-        """The map with this; of one class whatever is said where `one_class`."""
+    def described(self, labels: np.ndarray, *, one_class: bool, without: Collection[int] = ()) -> Described:
+        """The map with this; of one class whatever is said where `one_class`, background where a class is in `without`."""
+        lost = [i for i, c in (self.classes or {}).items() if c in without]
+        labels = np.where(np.isin(labels, lost), 0, labels) if lost else labels
         return Described(labels, None if one_class else self.classes, self.scores, self.box_only, self.ignore)
 
 
@@ -70,7 +74,7 @@ def known_of(item: LabelMap) -> Known:
         raise _bad(path, f"it is no valid JSON ({error})") from error
     listed = content.get("instances") if isinstance(content, dict) else None
     if isinstance(listed, list):
-        return _predicted(listed, path)
+        return _predicted(listed, content.get("stuff") or [], path)
     table = read_table(path)
     return Known(path, table.classes, _scores(content, path), {}, table.box_only, table.ignore)
 
@@ -105,7 +109,7 @@ def _require_instances(item: LabelMap, file: Path) -> None:
         )  # fmt: skip
 
 
-def _predicted(rows: list[Any], path: Path) -> Known:
+def _predicted(rows: list[Any], stuff: Any, path: Path) -> Known:
     classes, scores, names, hidden = {}, {}, {}, []
     for row in rows:
         try:
@@ -119,7 +123,11 @@ def _predicted(rows: list[Any], path: Path) -> Known:
         names.setdefault(value - 1, name)
         if row.get("voxels") == 0:
             hidden.append(number)
-    return Known(path, classes, scores, names, hidden=frozenset(hidden))
+    try:
+        without = {_whole(row["value"]) - 1: str(row["structure"]) for row in stuff}
+    except (KeyError, TypeError, ValueError) as error:
+        raise _bad(path, '"stuff" does not list structures with their values') from error
+    return Known(path, classes, scores, names, hidden=frozenset(hidden), stuff=without)
 
 
 def _scores(content: dict[str, Any], path: Path) -> dict[int, float] | None:

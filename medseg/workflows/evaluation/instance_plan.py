@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from medseg.workflows.evaluation.naming import Structure, structures_of
 from medseg.workflows.evaluation.place import load_pair
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from medseg.readers.cases.label_maps import LabelMap
     from medseg.readers.options import ReadOptions
@@ -34,11 +34,13 @@ class Plan:
         structures: a structure a class, by its label values (class index + 1) in either map.
         one_class: whether all instances are of one class, whatever is said of them.
         notes: what to tell of it.
+        stuff: class indices of the reference that are background: the predictions say that they have no instances.
     """
 
     structures: tuple[Structure, ...]
     one_class: bool
     notes: tuple[str, ...] = ()
+    stuff: frozenset[int] = frozenset()
 
     @property
     def shown(self) -> list[Structure]:
@@ -57,10 +59,11 @@ class Plan:
         """Both maps with label values instead of ids, for pictures and for sessions; errors as for `load_pair`."""
         pred, ref = load_pair(pair, options, resample=resample)
         mine = None if pred is None or pair.pred is None else self._values(pred, known_of(pair.pred))
-        return mine, self._values(ref, known_of(pair.ref))
+        return mine, self._values(ref, known_of(pair.ref), self.stuff)
 
-    def _values(self, volume: Volume, known: Known) -> Volume:
-        ids = np.array([i for i in np.unique(volume.array).tolist() if i and i not in known.ignore], np.int64)
+    def _values(self, volume: Volume, known: Known, without: Collection[int] = ()) -> Volume:
+        left_out = {i for i, c in (known.classes or {}).items() if c in without} | known.ignore
+        ids = np.array([i for i in np.unique(volume.array).tolist() if i and i not in left_out], np.int64)
         classes = {} if known.classes is None or self.one_class else known.classes
         values = np.array([classes.get(i, 0) + 1 for i in ids.tolist()], np.int64)
         return replace(volume, array=renumbered(volume.array, ids, values), labels=None)
@@ -81,6 +84,10 @@ def plan_of(pairs: Pairs, wanted: Mapping[str, Any] | None, like: Plan | None = 
     """
     sides = [_Side.of(pair.pred for pair in pairs.pairs), _Side.of(pair.ref for pair in pairs.pairs)]
     notes = _of_scores(sides[0])
+    if wanted is None:
+        stuff = sides[0].stuff
+        sides = [side.without(stuff) for side in sides]
+    lost = sides[1].lost
     if wanted is None and not all(side.says for side in sides):
         names = {name for side in sides for name in side.names.values()}
         name = names.pop() if len(names) == 1 else UNNAMED
@@ -89,13 +96,13 @@ def plan_of(pairs: Pairs, wanted: Mapping[str, Any] | None, like: Plan | None = 
         several = [what for what, side in zip(_SIDES, sides, strict=True) if side.says and len(side.classes) > 1]
         if several:
             notes.append(f"only the {several[0]} have classes: all instances count as of one class")
-        return Plan((Structure(name, (1,), (1,)),), True, tuple(notes))
+        return Plan((Structure(name, (1,), (1,)),), True, tuple(notes), lost)
     found = sides[0].classes | sides[1].classes
     tables = [
         side.table(side.classes if other.names else found)  # names of one side alone are those of both
         for side, other in zip(sides, reversed(sides), strict=True)
     ]
-    return Plan(tuple(structures_of(tables[0], tables[1], {c + 1 for c in found}, wanted)), False, tuple(notes))
+    return Plan(tuple(structures_of(tables[0], tables[1], {c + 1 for c in found}, wanted)), False, tuple(notes), lost)
 
 
 _SIDES = ("predictions", "references")
@@ -110,6 +117,14 @@ class _Side:
     says: bool
     classes: frozenset[int]
     names: dict[int, str]
+    stuff: dict[int, str] = field(default_factory=dict)
+    lost: frozenset[int] = frozenset()
+
+    def without(self, stuff: Mapping[int, str]) -> _Side:
+        """The same but for classes without instances, where it does not call these indices something else."""
+        lost = frozenset(c for c, name in stuff.items() if self.names.get(c, name) == name)
+        names = {c: name for c, name in self.names.items() if c not in lost}
+        return replace(self, classes=self.classes - lost, names=names, lost=lost)
 
     @classmethod
     def of(cls, items: Iterable[LabelMap | None]) -> _Side:
@@ -122,7 +137,8 @@ class _Side:
             names = {**class_names(item), **names}
         classes = {c for k in known for c in (k.classes or {}).values()}
         scored = sum(k.scores is not None for k in known)
-        return cls(len(known), scored, any(k.classes is not None for k in known), frozenset(classes), names)
+        stuff = {c: name for k in known for c, name in k.stuff.items()}
+        return cls(len(known), scored, any(k.classes is not None for k in known), frozenset(classes), names, stuff)
 
     def table(self, classes: Iterable[int]) -> LabelTable | None:
         """The names by label value, those of the `classes` at least; None where nothing has a name, or two have one."""

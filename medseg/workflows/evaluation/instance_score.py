@@ -42,8 +42,8 @@ def score_instances(
     theirs = known_of(pair.ref)
     mine = Known() if pred is None or pair.pred is None else known_of(pair.pred)
     maps = [
-        known.described(ref.array if volume is None else volume.array, one_class=plan.one_class)
-        for known, volume in ((mine, pred), (theirs, ref))
+        known.described(ref.array if volume is None else volume.array, one_class=plan.one_class, without=without)
+        for known, volume, without in ((mine, pred, ()), (theirs, ref, plan.stuff))
     ]
     if pred is None:
         maps[0] = Described(np.zeros_like(ref.array))

@@ -281,3 +281,33 @@ def test_a_prediction_of_structures_is_refused(tmp_path):
     found = run(tmp_path)
     assert [f.code for f in found.failures] == ["MS-E106"]
     assert "-c lesion" in found.failures[0].mend
+
+
+@pytest.mark.parametrize("named", [["nucleus", "cell", "lumen"], ["nucleus", "cell"]])
+def test_stuff_in_a_reference_is_background(folders, named):
+    """The predictions say which classes have no instances; every number stays as it is without them."""
+    before = run(folders)
+    for case in "abc":
+        ref = blocks((0, 4), (6, 10), (12, 16))
+        ref[:, :2] = 4
+        ref[20:24, 2:6, 2:6] = 5
+        put(folders / "ref" / f"{case}.nii.gz", ref, {"instances": {"1": 0, "2": 0, "3": 1, "4": 2, "5": 2}})
+    (folders / "ref" / "dataset.json").write_text(json.dumps({"instances": {"classes": named}}))
+    files = [folders / "pred" / case / "instances.json" for case in "ab"]
+    for file in files:
+        content = json.loads(file.read_text())
+        file.write_text(json.dumps({**content, "stuff": [{"structure": "lumen", "value": 3}]}))
+    found = run(folders, out=folders / "out")
+    assert list(found.summary) == ["nucleus", "cell", "all instances"]
+    assert [(r.case, r.structure, r.metric, r.value) for r in found.rows] == [
+        (r.case, r.structure, r.metric, pytest.approx(r.value, nan_ok=True)) for r in before.rows
+    ]
+    files[0].write_text(json.dumps({**content, "stuff": [{"structure": "lumen"}]}))
+    assert any("MS-E107" in str(failure) for failure in run(folders).failures)
+
+
+def test_an_index_that_the_reference_calls_something_else_is_not_stuff(folders):
+    for case in "ab":
+        file = folders / "pred" / case / "instances.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "stuff": [{"structure": "lumen", "value": 2}]}))
+    assert values(run(folders), "a", "cell")["n_ref"] == 1
