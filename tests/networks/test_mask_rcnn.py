@@ -8,12 +8,14 @@ import pytest
 import torch
 from monai.networks.nets.resnet import ResNetFeatures
 
+from medseg.boxes.overlap import iou_matrix
+from medseg.inferers import InstanceInferer
 from medseg.inferers.instances.of_network import instances_of
 from medseg.inferers.instances.paste import label_map
 from medseg.losses import DetectionLoss
 from medseg.networks import MaskRCNN, MonaiEncoder, UNet, mask_rcnn
 from medseg.networks.mask_rcnn import cumulative
-from medseg.networks.truth import Truth, truth_of
+from medseg.networks.truth import STUFF, Truth, truth_of
 
 ANCHORS = [[[6, 6, 6]], [[12, 12, 12]]]
 
@@ -151,6 +153,79 @@ def test_an_encoder_of_monai_takes_its_place():
     assert encoder.network.conv1.weight.grad.any()
     with pytest.raises(ValueError, match="several resolutions"):
         MonaiEncoder(torch.nn.Conv3d(1, 4, 3))
+
+
+def with_stuff() -> Truth:
+    """Two cubes of one class, one of them half in a slab of stuff that reaches the border."""
+    labels = torch.zeros(24, 24, 24, dtype=torch.int16)
+    labels[:, :, 14:] = 3
+    labels[3:9, 4:10, 5:11] = 1
+    labels[13:21, 12:20, 11:19] = 2
+    return truth_of(labels, torch.tensor([-1, 0, 0, 1]), torch.tensor([0, 0, 0, STUFF]))
+
+
+SMALL = {"dropout": 0.0, "mask_size": 7, "mask_width": 8, "per_image": 8}
+
+
+def panoptic(**options) -> MaskRCNN:
+    torch.manual_seed(0)
+    how = {"channels": 8, "fine_channels": 4, "width": 16} | SMALL | options
+    return MaskRCNN(1, 1, [[[6, 6, 6]], [[8, 8, 8]]], (4, 8, 16), **how)
+
+
+def test_stuff_adds_channels_to_the_semantic_head_and_nothing_else():
+    plain, more = panoptic().state_dict(), panoptic(stuff=2).state_dict()
+    unlike = {name for name in more if more[name].shape != plain[name].shape}
+    assert plain.keys() == more.keys()
+    assert unlike == {"semantic_head.classes.weight", "semantic_head.classes.bias"}
+    sampled = panoptic(stuff=2)(images(with_stuff()), [with_stuff()])
+    assert sampled.semantic.shape[1] == 1 + 1 + 2
+    assert torch.equal(sampled.true_semantic[0] == 2, with_stuff().labels == 3)
+    assert set(sampled.true_classes.tolist()) <= {0, 1}
+
+
+@torch.no_grad()
+def test_a_result_says_the_stuff_of_the_image_and_not_of_what_fills_it_up(monkeypatch):
+    monkeypatch.setattr(mask_rcnn, "proposals", partial(mask_rcnn.proposals, before=5))
+    net = panoptic(stuff=1, min_score=0.0).eval()
+    net.semantic_head.classes.weight.zero_()
+    for likeliest, value in ((0, 0), (1, 0), (2, 2)):
+        net.semantic_head.classes.bias.copy_(torch.eye(3)[likeliest])
+        for found in net(torch.randn(2, 1, 21, 18, 23)):
+            assert found.stuff.shape == (21, 18, 23)
+            assert (found.stuff == value).all()
+    assert panoptic().eval()(torch.randn(1, 1, 16, 16, 16))[0].stuff is None
+
+
+def test_stuff_that_the_network_does_not_know_is_refused():
+    for net in (panoptic(), MaskRCNN(1, 2, [[[6, 6, 6]]], (4, 8, 16), channels=8, stuff=1)):
+        with pytest.raises(ValueError, match="a region without instances has class 1, and the network knows"):
+            net(images(with_stuff()), [with_stuff()])
+    for classes, stuff in ((1, -1), (250, 6)):
+        with pytest.raises(ValueError, match="together at most 255"):
+            MaskRCNN(1, classes, ANCHORS, (4, 8, 16), stuff=stuff)
+
+
+def test_things_and_stuff_are_learned_together():
+    torch.manual_seed(0)
+    one = with_stuff()
+    level = torch.tensor([0.0, 1, 1, -1])[one.labels.long()][None, None]
+    x = level + 0.1 * torch.randn(level.shape)
+    net, loss = panoptic(stuff=1), DetectionLoss()
+    optimizer = torch.optim.AdamW(net.parameters())
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 8e-3, total_steps=200)
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss(net(x, [one])).backward()
+        optimizer.step()
+        rate.step()
+    inferer = InstanceInferer(precision="fp32")
+    inferer(x, net.eval())
+    there, true = inferer.stuff == 2, one.labels == 3
+    assert (there & true).sum() / (there | true).sum() > 0.97
+    assert set(inferer.stuff.unique().tolist()) == {0, 2}
+    assert set(inferer.found.classes.tolist()) == {0}
+    assert (iou_matrix(inferer.found.boxes, one.boxes).amax(0) > 0.5).all()
 
 
 @pytest.mark.slow
