@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medseg.transforms.instances import IGNORE
+from medseg.transforms.instances import IGNORE, STUFF
 from medseg.transforms.instances.place import draw_box, draw_start
 
 SHAPE = st.tuples(*[st.integers(1, 12)] * 3)
@@ -50,3 +50,11 @@ def test_boxes_are_drawn_among_instances_that_count():
     assert drawn == {(3, 2, 2, 5, 3, 3), (5, 5, 5, 6, 6, 6)}
     assert draw_box(rng, torch.zeros(3, 3, 3, dtype=torch.int16)) is None
     assert draw_box(rng, (labels == 1).short(), flags) is None
+
+
+def test_no_patch_is_drawn_around_stuff():
+    labels = torch.zeros(6, 6, 6, dtype=torch.int16)
+    labels[1:3, 1:3, 1:3], labels[:, :, 5] = 1, 2
+    rng = np.random.RandomState(0)
+    drawn = {tuple(draw_box(rng, labels, torch.tensor([0, 0, STUFF]).byte())) for _ in range(20)}
+    assert drawn == {(1, 1, 1, 3, 3, 3)}
