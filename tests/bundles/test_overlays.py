@@ -89,6 +89,48 @@ def test_two_processes_train_one_network_and_one_of_them_writes_it(small, tmp_pa
     assert [Path(row.split(",")[0]).name for row in rows] == ["cube_0.nii.gz", "cube_1.nii.gz"]
 
 
+INSTANCES = {"phantom_instance_segmentation": 0.37, "vertebrae_mri_instance_segmentation": 0.55}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", INSTANCES)
+def test_a_recipe_for_instances_in_two_processes_and_its_scores(name, build, tmp_path, monkeypatch):
+    """Two processes train one network, one writes it; one process scores it as they do, and predicts with it."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    from phantoms.dataset import write_dataset
+
+    root = build.write_small_recipe(find_bundle(name), tmp_path / name, min_score=INSTANCES[name])
+    run, scores = tmp_path / "run", tmp_path / "eval"
+    write_dataset(root / "data", "shapes", train=6, test=1, size=32)
+    if name.startswith("vertebrae"):  # one class: what has no table is of it
+        for table in (root / "data" / "labelsTr").glob("*.json"):
+            table.unlink()
+    shutil.rmtree(root / "models")
+    train, several, evaluate, inference = (
+        root / "configs" / f"{part}.json" for part in ("train", "multi_gpu_train", "evaluate", "inference")
+    )
+    held_out = ["--validation", "['shapes_004','shapes_005']", "--bundle_root", str(root)]
+    said = bundle_run(
+        [train, several], *held_out, "--epochs", "2", "--output_dir", str(run), folder=tmp_path, processes=2
+    )
+    assert said.count("saved final checkpoint") == 1
+    weights = read_weights(run / "model.pt")
+    assert not any(key.startswith("module.") for key in weights)
+    assert len(list(run.glob("resume_*.pt"))) <= 1
+    options = ["--load_path", str(run / "model.pt"), "--output_dir", str(scores)]
+    bundle_run([train, evaluate], *held_out, *options, folder=tmp_path)
+    told = dict(line.split(",") for line in (scores / "metrics.csv").read_text(encoding="utf-8").splitlines())
+    assert set(told) == {"val_mask_ap10", "val_mask_ap50", "val_mask_ap75", "val_pq"}
+    assert all(0 <= float(value) <= 1 for value in told.values())
+    (root / "models").mkdir()
+    shutil.copy(run / "model.pt", root / "models")
+    bundle_run([inference], "--bundle_root", str(root), "--output_dir", str(tmp_path / "monai"), folder=tmp_path)
+    (theirs,) = (tmp_path / "monai").rglob("*_instances.nii.gz")
+    predict(root / "data" / "imagesTs", root, tmp_path / "medseg", device="cpu", outside_domain=True)
+    (ours,) = (tmp_path / "medseg").rglob("instances.nii.gz")
+    np.testing.assert_array_equal(np.asarray(nib.load(ours).dataobj), np.asarray(nib.load(theirs).dataobj))
+
+
 @pytest.mark.slow
 def test_real_cases_from_another_folder_give_the_labels_of_predict(data, tmp_path):
     root = find_bundle(BUNDLE)
