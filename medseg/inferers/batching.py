@@ -2,8 +2,8 @@
 
 Measured on a Zen 4 core with a 3D U-Net (CPU ms a window, batch 1 / 2): fp32 48x64x48 105 / 35, 64^3 246 / 72, 96^3
 345 / 292, 128^3 620 / 753; bf16 64^3 36 / 33, 96^3 110 / 123. With batch 1 torch sends fp32 convolutions whose
-N x C x D x H is small (20480 in its source) to the im2col kernel `slow_conv3d`; batch 2 always goes to oneDNN. Above
-100^3 the second window costs more in cache misses than it saves. bf16 always goes to oneDNN.
+N x C x D x H is small (20480 in its source) to the im2col kernel `slow_conv3d`; batch 2 always goes to oneDNN, and a
+lone window with lone.py. Above 100^3 the second window costs more in cache misses than it saves.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ from __future__ import annotations
 from math import prod
 
 import torch
-
-# A lone fp32 window is doubled up to this size: 2 windows by oneDNN take less time than 1 by slow_conv3d.
-DOUBLED_UP_TO = 72**3
 
 # Two windows at a time pay up to these sizes.
 PAIRED_UP_TO = {torch.float32: 100**3, torch.bfloat16: 64**3}
@@ -29,8 +26,3 @@ def window_batch(roi: tuple[int, ...], dtype: torch.dtype, device: torch.device)
     if device.type == "cpu":
         return 2 if voxels <= PAIRED_UP_TO.get(dtype, 0) else 1
     return max(1, min(GPU_WINDOWS, GPU_VOXELS // voxels))
-
-
-def doubles_lone_window(roi: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> bool:
-    """True where a batch of 1 is better computed as a batch of 2 equal windows."""
-    return device.type == "cpu" and dtype == torch.float32 and prod(roi) <= DOUBLED_UP_TO

@@ -46,11 +46,6 @@ class Chosen(NamedTuple):
     dtype: torch.dtype
     autocast: bool = False
 
-    @property
-    def treats_items_apart(self) -> bool:
-        """True for a module in eval mode: what stands beside a window in the batch does not change its result."""
-        return isinstance(self.network, nn.Module) and not self.network.training
-
 
 class Agreement(NamedTuple):
     """Shares of voxels, in [0, 1], to which two precisions give the same label."""

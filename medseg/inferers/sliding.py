@@ -7,7 +7,6 @@ the body, and with a stated fallback when memory runs out.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +21,7 @@ from torch.nn.functional import pad
 from medseg.errors import MemoryLimitError, UsageError
 from medseg.inferers.batching import window_batch
 from medseg.inferers.body import what_to_segment
+from medseg.inferers.lone import LoneWindow
 from medseg.inferers.memory import Event, Placement, with_fallbacks
 from medseg.inferers.plan import Plan, plan_volume
 from medseg.inferers.precision import choose_precision, network_device, network_dtype, replica
@@ -173,7 +173,7 @@ class SlidingWindowInferer(Inferer):
             return self._sink(results[0], box, classes)
 
         def forward(windows: Tensor) -> object:
-            with torch.autocast(placement.network.type, torch.bfloat16) if chosen.autocast else nullcontext():
+            with torch.autocast(placement.network.type, torch.bfloat16) if chosen.autocast else LoneWindow():
                 return call(chosen.network, windows)
 
         stream(
@@ -184,7 +184,6 @@ class SlidingWindowInferer(Inferer):
             placement=replace(placement, batch=batch),
             dtype=chosen.dtype,
             mode=self.mode,
-            double_lone=self.sw_batch_size == "auto" and chosen.treats_items_apart,
             progress=self.progress,
         )
         return results[0].to(image.device) if self.output == "labels" else results[0]

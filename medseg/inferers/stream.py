@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from medseg.inferers.batching import doubles_lone_window
 from medseg.inferers.blend import RingAccumulator, importance
 from medseg.inferers.outputs import full_resolution
 
@@ -32,7 +31,6 @@ def stream(
     placement: Placement,
     dtype: torch.dtype,
     mode: str = "gaussian",
-    double_lone: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Run a network over all windows, blend the outputs and hand finished slabs to a sink.
@@ -45,21 +43,18 @@ def stream(
         placement: windows at a time, and the devices of the network and of the sums.
         dtype: what the windows are converted to.
         mode: "gaussian" or "constant" weights.
-        double_lone: compute a lone window, where `placement` allows two, as a batch of 2 equal windows where that is faster; exact as long as the
-            network treats the members of a batch apart (normalisation in eval mode does).
         progress: called with (windows done, windows in all) after each batch.
     """
     work = [(item, start) for item in range(image.shape[0]) for start in grid.positions()]
-    double_lone = double_lone and placement.batch > 1 and doubles_lone_window(grid.roi, dtype, placement.network)
     ring: RingAccumulator | None = None
     for first in range(0, len(work), placement.batch):
         batch = work[first : first + placement.batch]
-        windows = gather(image, batch, grid.roi, placement.network, dtype, times=2 if double_lone else 1)
+        windows = gather(image, batch, grid.roi, placement.network, dtype)
         outputs = full_resolution(forward(windows), windows)
         if ring is None:
             weight = importance(grid.roi, mode, placement.sums)
             ring = RingAccumulator(grid, weight, outputs.shape[1], make_sink(outputs.shape[1]))
-        for row, (item, start) in enumerate(batch):  # what was doubled is left out
+        for row, (item, start) in enumerate(batch):
             ring.add(item, start, outputs[row])
         del windows, outputs  # or two batches of outputs would be alive during the next forward
         if progress is not None:
@@ -74,12 +69,9 @@ def gather(
     roi: tuple[int, ...],
     device: torch.device,
     dtype: torch.dtype,
-    *,
-    times: int = 1,
 ) -> Tensor:
-    """The windows of a batch as one fresh, contiguous tensor (n, C, *roi); a lone one is repeated `times` times."""
-    copies = times if len(batch) == 1 else 1
-    windows = torch.empty((len(batch) * copies, image.shape[1], *roi), dtype=dtype, device=device)
-    for row, (item, start) in enumerate(batch * copies):
+    """The windows of a batch as one fresh, contiguous tensor (n, C, *roi)."""
+    windows = torch.empty((len(batch), image.shape[1], *roi), dtype=dtype, device=device)
+    for row, (item, start) in enumerate(batch):
         windows[row] = image[(item, slice(None), *(slice(s, s + r) for s, r in zip(start, roi, strict=True)))]
     return windows

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medseg.inferers.batching import doubles_lone_window, window_batch
+from medseg.inferers.batching import window_batch
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -24,10 +24,3 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 )
 def test_windows_at_a_time(side, dtype, device, wanted):
     assert window_batch((side,) * 3, dtype, device) == wanted
-
-
-def test_only_small_float32_windows_on_a_cpu_are_doubled():
-    assert doubles_lone_window((40, 56, 40), torch.float32, CPU)
-    assert not doubles_lone_window((96, 96, 96), torch.float32, CPU)
-    assert not doubles_lone_window((40, 56, 40), torch.bfloat16, CPU)
-    assert not doubles_lone_window((40, 56, 40), torch.float32, CUDA)
