@@ -7,6 +7,7 @@ one run shows all there is to mend.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +25,7 @@ from medseg.bundle.uncertainty import read_declared
 from medseg.bundle.versions import check_versions
 from medseg.bundle.weights import find_weights, load_into, read_weights
 from medseg.errors import MedsegError
+from medseg.networks.truth import truth_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,7 +180,7 @@ def _forward(network: torch.nn.Module, metadata: dict[str, Any]) -> Iterator[str
         return  # metadata_problems has said so
     try:
         with torch.no_grad():
-            output = network(torch.rand(shape))
+            output = network(torch.rand(shape), **_as_in_validation(network, shape[2:]))
     except (RuntimeError, ValueError, IndexError) as error:
         yield f"the network does not take the smallest shape that metadata.json names, {shape[2:]}: {error}"
         return
@@ -190,6 +192,14 @@ def _forward(network: torch.nn.Module, metadata: dict[str, Any]) -> Iterator[str
         yield f"the network gives {output.shape[1]} channels, metadata.json says {wanted}"
     elif output.dtype != torch.float32:
         yield f"the network gives {output.dtype}, not float32"
+
+
+def _as_in_validation(network: torch.nn.Module, shape: tuple[int, ...]) -> dict[str, Any]:
+    """For a network that takes what is true: nothing. It then outlines the best alone, not all that noise may be."""
+    if "truth" not in signature(network.forward).parameters:
+        return {}
+    none = torch.zeros(1, dtype=torch.int64)
+    return {"truth": [truth_of(torch.zeros(shape, dtype=torch.int64), none, none)]}
 
 
 def _raised(action: Any, file: str) -> list[Problem]:
