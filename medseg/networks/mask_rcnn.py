@@ -23,6 +23,7 @@ from torch.nn.functional import interpolate, pad
 from medseg.boxes.convention import clip
 from medseg.boxes.nms import nms_by_class
 from medseg.networks.box_code import decode
+from medseg.networks.detections import Detections
 from medseg.networks.encoder import Encoder, Triple, triple
 from medseg.networks.fpn import FPN
 from medseg.networks.heads import BoxHead, MaskHead, SemanticHead, stuff_of
@@ -61,26 +62,6 @@ class Pyramid:
     levels: list[Tensor]
     fine: Tensor
     semantic: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Detections:
-    """What was found in one image.
-
-    Args:
-        boxes: (N, 6).
-        scores: (N,) in [0, 1].
-        classes: (N,) int64, from 0.
-        masks: probabilities inside each box, (N, d, h, w), or a list of N where they are refined box by box.
-        stuff: (D, H, W) uint8, class + 1 of voxels whose class has no instances, else 0 (`heads.stuff_of`); None where
-            the network knows no such class.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    classes: Tensor
-    masks: Tensor | list[Tensor]
-    stuff: Tensor | None = None
 
 
 class MaskRCNN(nn.Module):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from medseg.inferers.instances.found import MaskCrop
-    from medseg.networks.mask_rcnn import Detections
+    from medseg.networks.detections import Detections
     from medseg.networks.truth import Truth
 
 

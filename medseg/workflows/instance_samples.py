@@ -27,7 +27,8 @@ from medseg.inferers.instances.test_time import Each, Flipped
 from medseg.labels import LabelTable
 from medseg.resample import resample_image, resample_labels
 from medseg.workflows.doubt import doubts
-from medseg.workflows.instances import Agreed, as_ids
+from medseg.workflows.instance_row import Agreed
+from medseg.workflows.instances import as_ids
 from medseg.workflows.sampling import LEFT_RIGHT, array_axes, dropout, members
 from medseg.workflows.stuff import stuff_values
 from medseg.workflows.uncertainty import Uncertain

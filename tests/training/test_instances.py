@@ -16,7 +16,7 @@ from ignite.engine import Engine
 from torch import nn
 
 from medseg.inferers.instances.of_network import instances_of
-from medseg.networks.mask_rcnn import Detections
+from medseg.networks.detections import Detections
 from medseg.networks.truth import BOX_ONLY, IGNORED
 from medseg.readers import instance_table
 from medseg.training import MaskAP, MaskPQ, MixedPrecisionInferer, prepare_instances

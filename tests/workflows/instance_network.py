@@ -16,7 +16,7 @@ from torch import nn
 
 from medseg.inferers import InstanceInferer
 from medseg.labels import LabelTable
-from medseg.networks.mask_rcnn import Detections
+from medseg.networks.detections import Detections
 
 if TYPE_CHECKING:
     from medseg.bundle.load import Bundle

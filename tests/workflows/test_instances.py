@@ -20,12 +20,13 @@ from medseg.geometry import Grid, reorientation
 from medseg.inferers.instances.found import Instances, MaskCrop
 from medseg.inferers.instances.paste import label_map
 from medseg.labels import LabelTable
-from medseg.networks.mask_rcnn import Detections
+from medseg.networks.detections import Detections
 from medseg.readers.nifti import read_nifti
 from medseg.readers.nrrd import read_nrrd
 from medseg.readers.options import ReadOptions
 from medseg.volume import Volume
-from medseg.workflows.instances import HIDDEN, as_ids, place
+from medseg.workflows.instance_row import HIDDEN
+from medseg.workflows.instances import as_ids, place
 from medseg.workflows.measure import EDGE
 from medseg.workflows.predict import predict
 from medseg.workflows.result import predict as predict_one

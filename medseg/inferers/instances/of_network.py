@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from medseg.networks.mask_rcnn import Detections
+    from medseg.networks.detections import Detections
 
 
 def instances_of(

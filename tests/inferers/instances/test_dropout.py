@@ -6,7 +6,7 @@ from torch import nn
 from medseg.inferers.dropout import McDropout, channel_mask
 from medseg.inferers.instances.dropout import Dropped
 from medseg.networks import MaskRCNN
-from medseg.networks.mask_rcnn import Detections
+from medseg.networks.detections import Detections
 
 
 class Boxes(nn.Module):

@@ -12,7 +12,7 @@ from medseg.boxes.convention import boxes_of_instances
 from medseg.errors import UsageError
 from medseg.inferers import InstanceInferer
 from medseg.inferers.instances.of_network import instances_of, segment_tile
-from medseg.networks.mask_rcnn import Detections
+from medseg.networks.detections import Detections
 
 
 class Bright(nn.Module):

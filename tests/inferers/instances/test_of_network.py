@@ -8,7 +8,7 @@ from torch import nn
 
 from medseg.errors import UsageError
 from medseg.inferers.instances.of_network import instances_of, segment_tile
-from medseg.networks.mask_rcnn import Detections
+from medseg.networks.detections import Detections
 
 A, NEAR_A, B = [1, 1, 1, 5, 5, 5], [1, 1, 1, 5, 5, 6], [8, 8, 8, 12, 12, 12]
 

@@ -14,7 +14,7 @@ from medseg.inferers.instances.samples import samples_of
 from medseg.inferers.instances.stuff import stuff_map
 from medseg.inferers.instances.test_time import Each, Flipped, Several
 from medseg.inferers.instances.tiles import tiles, views
-from medseg.networks.mask_rcnn import Detections
+from medseg.networks.detections import Detections
 
 SHAPE = (21, 16, 18)
 
