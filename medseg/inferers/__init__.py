@@ -5,13 +5,13 @@ stream.py     windows in, finished slabs out  precision.py  bf16 or fp32
 blend.py      the ring accumulator            memory.py     what happens when memory runs out
 sinks.py      what is kept of a slab          body.py       leave out the air
 sliding.py    SlidingWindowInferer            plan.py       windows and memory in advance
-rewrite.py    bf16 on a CPU: fewer idle lanes
+rewrite.py    bf16 on a CPU: few channels     lone.py       fp32 on a CPU: a window alone
 
 Where is the model unsure?
 uncertain.py  UncertainInferer                moments.py    mean, entropies, votes, streaming
 sampler.py    what all samplers share         replay.py     only what lies behind the first dropout
 dropout.py    McDropout                       ensemble.py   Ensemble
-mirrored.py   Mirrored: test-time augmentation
+mirrored.py   Mirrored: other orientations    joined.py     a convolution's part that stays the same
 
 instances/    InstanceInferer: objects one by one, with a network that finds them
 """
