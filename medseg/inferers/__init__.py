@@ -11,7 +11,7 @@ Where is the model unsure?
 uncertain.py  UncertainInferer                moments.py    mean, entropies, votes, streaming
 sampler.py    what all samplers share         replay.py     only what lies behind the first dropout
 dropout.py    McDropout                       ensemble.py   Ensemble
-mirrored.py   Mirrored: other orientations    joined.py     a convolution's part that stays the same
+mirrored.py   Mirrored: test-time mirroring   joined.py     a convolution's part that stays the same
 
 instances/    InstanceInferer: objects one by one, with a network that finds them
 """
