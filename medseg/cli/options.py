@@ -1,9 +1,9 @@
-"""Options that several commands share, each written once. They become `medseg.readers.options.ReadOptions`."""
+"""Options that several commands share, each written once: what a run works on, where, and how scans are read."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,20 @@ Input = Annotated[
         help="A file, a DICOM folder, a folder of cases, an MSD dataset.json, an nnU-Net imagesTr, or a CSV/JSON list.",
     ),
 ]
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", show_default=False, help="Folder for the results.")]
+
+
+def _bundle(words: str) -> Any:
+    return typer.Option("-b", "--bundle", metavar="BUNDLE", show_default=False, help=words)
+
+
+_WHICH = "A shipped name (medseg bundles lists them) or a bundle's folder"
+Bundle = Annotated[str, _bundle(f"{_WHICH}.")]
+BundleOrRun = Annotated[str, _bundle(f"{_WHICH}, such as the run of medseg train.")]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")]
+Threads = Annotated[int | None, typer.Option(metavar="N", help="CPU threads; all of them without it.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of Monte Carlo dropout.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Do all again in a folder that holds results.")]
 Json = Annotated[bool, typer.Option("--json", help="The result as JSON on standard output.")]
 Series = Annotated[
     str | None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,26 +12,15 @@ from medseg.cli.console import show_json, show_lines, stderr
 
 def predict(
     input: options.Input,
-    out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="OUT", show_default=False, help="Folder for the results.")
-    ],
-    bundle: Annotated[
-        str,
-        typer.Option(
-            "-b",
-            "--bundle",
-            metavar="BUNDLE",
-            show_default=False,
-            help="A shipped name (medseg bundles lists them) or a bundle's folder.",
-        ),
-    ],
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")] = "auto",
-    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads; all of them without it.")] = None,
+    out: options.Out,
+    bundle: options.Bundle,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
     uncertainty: Annotated[
         str | None,
         typer.Option(metavar="mc:T|tta|ensemble|ensemble+tta", help="Maps of where the network is unsure."),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of Monte Carlo dropout.")] = 0,
+    seed: options.Seed = 0,
     samples: Annotated[bool, typer.Option("--samples", help="Keep every sample as samples.seq.nrrd.")] = False,
     dicom: Annotated[
         bool, typer.Option("--dicom", help="DICOM SEG, uncertainty maps and measurements for scans from DICOM.")
@@ -59,9 +47,7 @@ def predict(
     resume: Annotated[
         bool, typer.Option("--resume", help="Do what is missing; edited segmentations stay as they are.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Do all again in a folder that holds results.")
-    ] = False,
+    overwrite: options.Overwrite = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print plan, memory and time; write nothing.")] = False,
     strict: options.Strict = False,
     deterministic: Annotated[

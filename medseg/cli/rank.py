@@ -27,19 +27,8 @@ def rank(
             help="Unlabelled cases: a folder, an MSD dataset.json, an nnU-Net imagesTr, or a CSV/JSON list.",
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="OUT", show_default=False, help="Folder for the results.")
-    ],
-    bundle: Annotated[
-        str,
-        typer.Option(
-            "-b",
-            "--bundle",
-            metavar="BUNDLE",
-            show_default=False,
-            help="A shipped name (medseg bundles lists them) or a bundle's folder, such as the run of medseg train.",
-        ),
-    ],
+    out: options.Out,
+    bundle: options.BundleOrRun,
     uncertainty: Annotated[
         str | None,
         typer.Option(
@@ -54,9 +43,9 @@ def rank(
     first: Annotated[
         int | None, typer.Option("--first", metavar="N", show_default=False, help="List only the first N.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of Monte Carlo dropout.")] = 0,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")] = "auto",
-    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads; all of them without it.")] = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
     series: options.Series = None,
     assume_orientation: options.AssumeOrientation = None,
     allow_gaps: options.AllowGaps = False,
@@ -68,9 +57,7 @@ def rank(
     resume: Annotated[
         bool, typer.Option("--resume", help="Look only at cases that are new; rank all again, also by something else.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Do all again in a folder that holds results.")
-    ] = False,
+    overwrite: options.Overwrite = False,
     strict: options.Strict = False,
     json: options.Json = False,
 ) -> None:
