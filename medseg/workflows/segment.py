@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from monai.data.utils import decollate_batch, list_data_collate
 
-from medseg.errors import BundleError, MedsegError, MemoryLimitError
+from medseg.errors import BundleError, MedsegError
 from medseg.geometry import Grid, corner_distance_mm, same_space
 from medseg.inferers.instances.inferer import InstanceInferer
 from medseg.inferers.memory import is_out_of_memory
@@ -26,6 +26,7 @@ from medseg.transforms.reader import to_metatensor
 from medseg.volume import Source, Volume
 from medseg.workflows.instance_samples import Sampled, restore_samples, sample_instances
 from medseg.workflows.instances import Placed, as_ids, place
+from medseg.workflows.memory import memory_guard
 from medseg.workflows.stuff import stuff_of
 from medseg.workflows.uncertainty import restore, sample
 
@@ -86,7 +87,7 @@ def segment(
         MemoryLimitError: MS-M310 it does not fit into memory; the inferer's own after its fallbacks.
     """
     clock = _Clock()
-    with torch.no_grad(), _memory_guard():
+    with torch.no_grad(), memory_guard("segment this volume"):
         with clock.over("preprocess"):
             batch: Any = list_data_collate([prepare(volume, bundle)])
         image = batch["image"].to(device)
@@ -230,20 +231,6 @@ def _told(inferer: Any, progress: Callable[[int, int], None] | None) -> Iterator
         yield
     finally:
         inferer.progress = before
-
-
-@contextmanager
-def _memory_guard() -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise MemoryLimitError(
-            "MS-M310",
-            "there was not enough memory to segment this volume",
-            mend="close other programs, crop the image, or run with --device cpu where there is more memory",
-        ) from error
 
 
 @contextmanager

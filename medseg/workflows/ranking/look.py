@@ -5,7 +5,6 @@ Everything is measured where the network computes; only the labels go back to th
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +12,14 @@ import numpy as np
 import torch
 from monai.data.utils import list_data_collate
 
-from medseg.errors import MemoryLimitError
 from medseg.geometry import Grid
-from medseg.inferers.memory import is_out_of_memory
 from medseg.reports.preview import preview_png
 from medseg.resample import resample_labels
 from medseg.volume import Source, Volume
 from medseg.workflows import record as records
 from medseg.workflows.case_run import guard
 from medseg.workflows.measure import MARKS, Measurement, measure
+from medseg.workflows.memory import memory_guard
 from medseg.workflows.ranking.features import case_features
 from medseg.workflows.ranking.measures import Measures, measures
 from medseg.workflows.sampling import walker
@@ -31,7 +29,7 @@ from medseg.workflows.uncertainty import sample
 from medseg.writers.atomic import sha256, write_bytes, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from medseg.bundle.load import Bundle
@@ -106,7 +104,7 @@ def look_at(
     """
     bundle, file = how.bundle, case.images[0] if case.images else None
     outside = guard(volume, bundle, file=file, allowed=how.outside_domain)
-    with torch.no_grad(), _memory_guard():
+    with torch.no_grad(), memory_guard("look at this volume"):
         batch: Any = list_data_collate([prepare(volume, bundle)])
         image = batch["image"].to(how.device)
         found, _, events = sample(image, bundle, how.method, progress=progress)
@@ -195,15 +193,3 @@ def _labels(found: Uncertainty, grid: Grid, volume: Volume, bundle: Bundle) -> V
     """The labels of the mean of the samples on the image's own grid."""
     back = resample_labels(found.labels.cpu().numpy(), grid, volume.grid, threads=torch.get_num_threads())
     return Volume(back, volume.affine, Source(format="array"), bundle.labels)
-
-
-@contextmanager
-def _memory_guard() -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        what = "there was not enough memory to look at this volume"
-        mend = "close other programs, crop the image, or run with --device cpu where there is more memory"
-        raise MemoryLimitError("MS-M310", what, mend=mend) from error
