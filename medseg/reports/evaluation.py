@@ -8,9 +8,7 @@ its script, which only sorts and filters the table of cases.
 from __future__ import annotations
 
 import base64
-import hashlib
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from medseg.reports.case_table import every_case, failures
@@ -18,6 +16,7 @@ from medseg.reports.contours import PREDICTION, REFERENCE, views
 from medseg.reports.differences import comparison, groups
 from medseg.reports.markup import inline_svg, paragraph, section, text
 from medseg.reports.overview import colours_of, distributions, glance, metrics_of, swatch
+from medseg.reports.page import resource, whole_page
 from medseg.reports.pooled import pooled
 
 if TYPE_CHECKING:
@@ -132,17 +131,12 @@ def evaluation_html(data: EvaluationReport) -> str:
     sections = [s for s in sections if s[2]]
     links = "".join(f'<li><a href="#{anchor}">{text(title)}</a></li>' for anchor, title, _ in sections)
     body = "".join(section(*s) for s in sections)
-    style, script = _resource("page.css"), _resource("page.js")
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{text(data.title)}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><style>{style}</style></head><body>'
+    content = (
         f'<a class="skip" href="#summary">Skip to the summary</a>{_header(data)}'
         f'<nav aria-label="Contents"><ul>{links}</ul></nav><main>{body}</main>'
-        "<footer><p>Research use only. Not a medical device; not for diagnosis or treatment.</p></footer>"
-        f"<script>{script}</script></body></html>\n"
     )
+    scripts = (resource("page.js"),)
+    return whole_page(data.title, content, styles=("page.css",), scripts=scripts, scheme="light dark")
 
 
 def _header(data: EvaluationReport) -> str:
@@ -260,13 +254,3 @@ _READING = "".join(
         "prediction has the worst value of every metric. A volume difference is prediction less reference.",
     )
 )
-
-
-def _policy(script: str) -> str:
-    """Nothing may be loaded, and no script run but ours."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-
-
-def _resource(name: str) -> str:
-    return files("medseg.reports").joinpath(name).read_text(encoding="utf-8")

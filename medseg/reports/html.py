@@ -8,12 +8,10 @@ picture stands in its place.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import math
 import re
 from dataclasses import replace
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from medseg.labels import LabelTable
@@ -23,6 +21,7 @@ from medseg.reports.case_view import MAPS
 from medseg.reports.deface import deface as mask_face
 from medseg.reports.deface import looks_like_head
 from medseg.reports.markup import paragraph, section, text
+from medseg.reports.page import resource, whole_page
 from medseg.reports.planes import CT_WINDOW, window_of
 from medseg.reports.preview import preview_png
 from medseg.reports.structures import structure_table, structures_of
@@ -80,15 +79,17 @@ def report_html(view: CaseView, *, deface: bool = False, limit_mb: float = 25.0)
     carried = carry(view, most_bytes=max(200_000, int(room)))
     notes = [_MASKED if head else _NOT_MASKED] if deface else [_FACE] * head
     notes = [*view.notes, *notes, *carried.notes]
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{text(view.name)}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy(library, script)}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="dark">'
-        f"<style>{_resource('page.css')}\n{_resource('viewer.css')}</style></head><body>"
+    body = (
         f'<a class="skip" href="#canvas">Skip to the image</a>{_header(view, notes)}'
         f"<main>{_work(view, carried, still)}{_structures(structures, view)}{_help(view)}</main>"
-        "<footer><p>Research use only. Not a medical device; not for diagnosis or treatment.</p></footer>"
-        f"{_data(view, carried, structures)}<script>{library}</script><script>{script}</script></body></html>\n"
+    )
+    return whole_page(
+        view.name,
+        body,
+        styles=("page.css", "viewer.css"),
+        scripts=(library, script),
+        images="data: blob:",
+        data=_data(view, carried, structures),
     )
 
 
@@ -261,20 +262,6 @@ def _still(view: CaseView, structures: Sequence[Structure]) -> bytes:
     return preview_png(replace(view.image, source=source), view.segmentation, few, warning=view.warning)
 
 
-def _policy(*scripts: str) -> str:
-    """Nothing may be loaded or sent, and no script run but ours."""
-    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return (
-        f"default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src {allowed}; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
 def _script(name: str) -> str:
     """A script that can stand inside a page: nothing in it ends or nests the element."""
-    return re.sub(r"<(/script|!--|script)", r"<\\\1", _resource(name), flags=re.IGNORECASE)
-
-
-def _resource(name: str) -> str:
-    return files("medseg.reports").joinpath(*name.split("/")).read_text(encoding="utf-8")
+    return re.sub(r"<(/script|!--|script)", r"<\\\1", resource(name), flags=re.IGNORECASE)

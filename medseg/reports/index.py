@@ -6,14 +6,11 @@ a server, and loads nothing but the cases' own pictures.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from medseg.reports.markup import text
+from medseg.reports.page import resource, url_below, whole_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,23 +82,18 @@ def index_html(cases: Sequence[IndexEntry], *, title: str = "Cases of this run")
     if twice:
         msg = f"each case stands once in an index, repeated: {', '.join(twice)}"
         raise ValueError(msg)
-    script = _resource("index.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
     items = "".join(_item(case, n) for n, case in enumerate(by_doubt(cases)))
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{text(title)}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="dark">'
-        f"<style>{_resource('page.css')}\n{_resource('viewer.css')}\n{_resource('index.css')}</style></head><body>"
+    body = (
         f'<header><p class="kicker">medseg predict</p><h1>{text(title)}</h1>'
         f'<p class="lede">{_counts(cases)}</p></header><main>{_TOOLS}'
         f'<ol class="cases" id="cases">{items}</ol></main>'
-        "<footer><p>Research use only. Not a medical device; not for diagnosis or treatment.</p></footer>"
-        f"<script>{script}</script></body></html>\n"
+    )
+    return whole_page(
+        title,
+        body,
+        styles=("page.css", "viewer.css", "index.css"),
+        scripts=(resource("index.js"),),
+        images="'self' file: data:",
     )
 
 
@@ -129,10 +121,10 @@ def _counts(cases: Sequence[IndexEntry]) -> str:
 
 def _item(case: IndexEntry, number: int) -> str:
     name = text(case.name)
-    link = f"{_url(case.folder)}/report.html" if case.folder and case.status in _DONE else ""
+    link = f"{url_below(case.folder)}/report.html" if case.folder and case.status in _DONE else ""
     alt = f"Three slices of {name} with outlines"
     picture = (
-        f'<img src="{_url(case.thumbnail)}" alt="{alt}" loading="lazy" width="1200" height="520">'
+        f'<img src="{url_below(case.thumbnail)}" alt="{alt}" loading="lazy" width="1200" height="520">'
         if case.thumbnail
         else '<span class="none">no picture</span>'
     )
@@ -170,17 +162,3 @@ def _about(case: IndexEntry) -> str:
     flags = "".join(f'<span class="flag">{text(f)}</span>' for f in case.flags.split("; ") if f)
     lines += [f"<p>{flags}</p>"] if flags else []
     return "".join(lines)
-
-
-def _url(path: str) -> str:
-    """A path below the index as a relative URL."""
-    parts = path.replace("\\", "/").split("/")
-    if path.startswith(("/", "\\")) or ".." in parts:
-        msg = f"paths in an index lie below it and are relative, got {path!r}"
-        raise ValueError(msg)
-    # quote() encodes ':' too, so that no part reads as a scheme.
-    return text(quote("/".join(p for p in parts if p not in ("", ".")), safe="/"))
-
-
-def _resource(name: str) -> str:
-    return files("medseg.reports").joinpath(name).read_text(encoding="utf-8")

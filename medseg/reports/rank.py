@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from math import isnan, nan
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from medseg.reports.markup import text
+from medseg.reports.page import url_below, whole_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_POLICY = (
-    "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-)
 
 
 @dataclass(frozen=True)
@@ -62,15 +57,12 @@ def rank_html(
         ValueError: a thumbnail leads out of the folder of the page.
     """
     items = "".join(_item(case, number, by) for number, case in enumerate(cases, 1))
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{text(title)}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="dark">'
-        f"<style>{''.join(_resource(name) for name in ('page.css', 'viewer.css', 'index.css', 'rank.css'))}</style></head>"
-        f'<body><header><p class="kicker">medseg rank</p><h1>{text(title)}</h1><p class="lede">{text(lede)}</p></header>'
+    body = (
+        f'<header><p class="kicker">medseg rank</p><h1>{text(title)}</h1><p class="lede">{text(lede)}</p></header>'
         f'<main><p class="lead">{_LEAD}</p><ol class="cases">{items}</ol>{_failures(failed)}</main>'
-        "<footer><p>Research use only. Not a medical device; not for diagnosis or treatment.</p></footer></body></html>\n"
     )
+    styles = ("page.css", "viewer.css", "index.css", "rank.css")
+    return whole_page(title, body, styles=styles, images="'self' file: data:")
 
 
 _LEAD = (
@@ -82,7 +74,7 @@ _LEAD = (
 def _item(case: RankEntry, number: int, by: str) -> str:
     name = text(case.name)
     picture = (
-        f'<img src="{_url(case.thumbnail)}" alt="Three slices of {name} with outlines" loading="lazy" width="1200" height="520">'
+        f'<img src="{url_below(case.thumbnail)}" alt="Three slices of {name} with outlines" loading="lazy" width="1200" height="520">'
         if case.thumbnail
         else '<span class="none">no picture</span>'
     )
@@ -108,17 +100,3 @@ def _failures(failed: Sequence[tuple[str, str]]) -> str:
         return ""
     rows = "".join(f'<li><b class="bad">{text(name)}</b> {text(reason)}</li>' for name, reason in failed)
     return f'<section aria-labelledby="failed"><h2 id="failed">Not looked at</h2><ul>{rows}</ul></section>'
-
-
-def _url(path: str) -> str:
-    """A path below the page as a relative URL."""
-    parts = path.replace("\\", "/").split("/")
-    if path.startswith(("/", "\\")) or ".." in parts:
-        msg = f"pictures lie below the page and their paths are relative, got {path!r}"
-        raise ValueError(msg)
-    # quote() encodes ':' too, so that no part reads as a scheme.
-    return text(quote("/".join(p for p in parts if p not in ("", ".")), safe="/"))
-
-
-def _resource(name: str) -> str:
-    return files("medseg.reports").joinpath(name).read_text(encoding="utf-8")
