@@ -30,11 +30,10 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
 
-from medseg.writers.atomic import atomic_write
 from medseg.writers.dicom.concepts import CONCEPTS, schemes
 from medseg.writers.dicom.maker import MANUFACTURER, VERSION, common, content_uid, new_uid, settle, text
 from medseg.writers.dicom.quiet import quiet
-from medseg.writers.dicom.readback import MismatchError, mismatch
+from medseg.writers.dicom.readback import MismatchError, write_checked
 from medseg.writers.dicom.segments import TISSUE, coded, segments_of
 from medseg.writers.dicom.sources import as_sources
 from medseg.writers.dicom.template import stand_in
@@ -135,14 +134,7 @@ def write_measurements(
             ),
         )
         settle(report, sources, maker)
-
-    def write(temporary: Path) -> None:
-        with quiet():
-            report.save_as(temporary, enforce_file_format=True)
-            with mismatch(path):
-                _check(temporary, found)
-
-    atomic_write(path, write)
+    write_checked(path, report, lambda temporary: _check(temporary, found))
     return report
 
 

@@ -18,13 +18,12 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
 from medseg.geometry import Grid
-from medseg.writers.atomic import atomic_write
 from medseg.writers.dicom.anatomy import laterality, region
 from medseg.writers.dicom.concepts import CONCEPTS, schemes
 from medseg.writers.dicom.frames import frame_grid
 from medseg.writers.dicom.maker import common, content_uid, settle, text
 from medseg.writers.dicom.quiet import quiet
-from medseg.writers.dicom.readback import check_map, mismatch
+from medseg.writers.dicom.readback import check_map, write_checked
 from medseg.writers.dicom.sources import as_sources
 from medseg.writers.dicom.template import placement, refer, stand_in
 
@@ -107,14 +106,11 @@ def write_parametric_map(
         image.ContentCreatorName = ""  # must be there, and there is no person
         settle(image, sources, maker)
 
-    def write(temporary: Path) -> None:
-        with quiet():
-            image.save_as(temporary, enforce_file_format=True)
-            del image.FloatPixelData  # room for what is read back
-            with mismatch(path):
-                check_map(temporary, values, frames)
+    def check(temporary: Path) -> None:
+        del image.FloatPixelData  # room for what is read back
+        check_map(temporary, values, frames)
 
-    atomic_write(path, write)
+    write_checked(path, image, check)
     return image
 
 

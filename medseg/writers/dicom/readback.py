@@ -9,18 +9,20 @@ import highdicom as hd
 import numpy as np
 
 from medseg.errors import MedsegError, OutputError
+from medseg.writers.atomic import atomic_write
 from medseg.writers.dicom.frames import frame_corners
 from medseg.writers.dicom.maker import text
+from medseg.writers.dicom.quiet import quiet
 from medseg.writers.dicom.segments import member
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from pydicom import Dataset
 
     from medseg.writers.dicom.frames import FrameGrid
-from medseg.writers.dicom.segments import Segment
+    from medseg.writers.dicom.segments import Segment
 
 #: How far a frame's corner pixels may lie from where they belong.
 TOLERANCE_MM = 1e-3
@@ -45,6 +47,27 @@ def mismatch(path: Path) -> Iterator[None]:
             file=path,
             mend="use the NIfTI results, which are not touched by this, and report it with the message above",
         ) from error
+
+
+def write_checked(path: Path, made: Dataset, check: Callable[[Path], None]) -> None:
+    """Write an object atomically; it stays only when `check` is content with the file.
+
+    Args:
+        path: the file.
+        made: the object.
+        check: reads a file back and raises `MismatchError` where it is not what was meant.
+
+    Raises:
+        OutputError: MS-O401 what was read back is another; MS-O101 to MS-O106.
+    """
+
+    def write(temporary: Path) -> None:
+        with quiet():
+            made.save_as(temporary, enforce_file_format=True)
+            with mismatch(path):
+                check(temporary)
+
+    atomic_write(path, write)
 
 
 def check_seg(path: Path, labels: np.ndarray, segments: Sequence[Segment], frames: FrameGrid) -> None:

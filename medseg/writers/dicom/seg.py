@@ -15,11 +15,10 @@ import numpy as np
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
-from medseg.writers.atomic import atomic_write
 from medseg.writers.dicom.frames import frame_grid
 from medseg.writers.dicom.maker import common, content_uid, settle, text
 from medseg.writers.dicom.quiet import quiet
-from medseg.writers.dicom.readback import check_seg, mismatch
+from medseg.writers.dicom.readback import check_seg, write_checked
 from medseg.writers.dicom.segments import describe, pixels, segments_of
 from medseg.writers.dicom.sources import as_sources
 from medseg.writers.dicom.template import placement, refer, stand_in
@@ -93,14 +92,7 @@ def write_dicom_seg(
         refer(seg, sources, frames, codes.cid7203.SegmentationImageDerivation)
         seg.ContentCreatorName = ""  # must be there, and there is no person
         settle(seg, sources, maker)
-
-    def write(temporary: Path) -> None:
-        with quiet():
-            seg.save_as(temporary, enforce_file_format=True)
-            with mismatch(path):
-                check_seg(temporary, labels, segments, frames)
-
-    atomic_write(path, write)
+    write_checked(path, seg, lambda temporary: check_seg(temporary, labels, segments, frames))
     return seg
 
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 import medseg
 from medseg.errors import InputError, OutputError
 from medseg.geometry import Grid, flip_ras_lps
 from medseg.writers.dicom import sources_of, write_dicom_seg, write_parametric_map
 from medseg.writers.dicom.frames import frame_grid
-from medseg.writers.dicom.readback import MismatchError, check_map, check_seg, mismatch
+from medseg.writers.dicom.readback import MismatchError, check_map, check_seg, mismatch, write_checked
 from medseg.writers.dicom.segments import segments_of
 from medseg.writers.dicom.sources import Sources
 
@@ -66,3 +67,23 @@ def test_whatever_goes_wrong_is_an_error_of_ours(tmp_path):
     ours = InputError("MS-D402", "what", mend="mend")
     with pytest.raises(InputError), mismatch(tmp_path / "seg.dcm"):
         raise ours
+
+
+def test_what_the_check_refuses_never_takes_the_place_of_an_older_file(tmp_path, written):
+    made, path = dcmread(written[0]), tmp_path / "out" / "seg.dcm"
+    path.parent.mkdir()
+    seen = []
+    write_checked(path, made, lambda temporary: seen.append(dcmread(temporary).SOPInstanceUID))
+    assert seen == [made.SOPInstanceUID]
+    before = path.read_bytes()
+
+    def refuse(temporary):
+        assert temporary != path
+        msg = "slice 3"
+        raise MismatchError(msg)
+
+    made.SeriesDescription = "another"
+    with pytest.raises(OutputError, match=r"MS-O401.*slice 3"):
+        write_checked(path, made, refuse)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
