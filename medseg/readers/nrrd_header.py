@@ -1,4 +1,4 @@
-"""The header of an NRRD file (.nrrd, .nhdr) as plain checked values."""
+"""The header of an NRRD file (.nrrd, .nhdr) as plain checked values: what its fields (nrrd_fields.py) mean."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medseg.errors import GeometryError, InputError
+from medseg.readers.nrrd_fields import broken, read_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from io import BufferedIOBase
     from pathlib import Path
-
-#: Longest header that is looked at; a segmentation with a thousand segments stays below 1 MiB.
-_MAX_HEADER = 1 << 24
 
 _TYPES = {
     "i1": "signed char|int8|int8_t",
@@ -81,7 +79,7 @@ def read_nrrd_header(stream: BufferedIOBase, path: Path) -> NrrdHeader:
             MS-R104 values that are no single numbers, MS-R105 an encoding that is not read.
         GeometryError: MS-R112 broken directions or origin.
     """
-    fields, pairs, files = _lines(stream, path)
+    fields, pairs, files = read_fields(stream, path)
     sizes = _sizes(fields, path)
     directions, spatial, missing = _directions(fields, len(sizes), path)
     kinds = fields.get("kinds", "").split()
@@ -114,51 +112,12 @@ def read_nrrd_header(stream: BufferedIOBase, path: Path) -> NrrdHeader:
     )
 
 
-def _lines(stream: BufferedIOBase, path: Path) -> tuple[dict[str, str], dict[str, str], tuple[str, ...]]:
-    fields: dict[str, str] = {}
-    pairs: dict[str, str] = {}
-    files: list[str] = []
-    total, listing = 0, False
-    stream.readline(_MAX_HEADER)  # the magic, which `sniff` has seen
-    while raw := stream.readline(_MAX_HEADER):
-        total += len(raw)
-        line = raw.decode("utf-8", "replace").rstrip("\r\n")
-        if not line and not listing:
-            break
-        if total > _MAX_HEADER:
-            raise _broken(path, "its header does not end")
-        if line.startswith("#") or not line:
-            continue
-        if listing:
-            files.append(line.strip())
-        elif ":=" in line and not re.match(r"[a-z ]+: ", line):
-            key, value = line.split(":=", 1)
-            pairs[key.strip()] = value
-        elif ": " in line or line.endswith(":"):
-            key, value = line.split(":", 1)
-            key = " ".join(key.lower().split())
-            fields[{"datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}.get(key, key)] = (
-                value.strip()
-            )
-            listing = fields.get("data file", "").split(" ")[0] == "LIST"
-        else:
-            raise _broken(path, f"its header has a line that is no field: {line[:60]!r}")
-    named = fields.get("data file", "")
-    if named and not listing:
-        if "%" in named:
-            raise InputError(
-                "MS-R105", f"its data files are a pattern ({named})", file=path, mend="save it as one .nrrd file"
-            )
-        files = [named]
-    return fields, pairs, tuple(files)
-
-
 def _sizes(fields: Mapping[str, str], path: Path) -> tuple[int, ...]:
     try:
         dimension = int(fields["dimension"])
         sizes = tuple(int(n) for n in fields["sizes"].split())
     except (KeyError, ValueError):
-        raise _broken(path, "its header states no dimension or no sizes") from None
+        raise broken(path, "its header states no dimension or no sizes") from None
     if len(sizes) != dimension or not 1 <= dimension <= 16 or any(n < 1 for n in sizes):
         raise InputError(
             "MS-R102",
@@ -229,7 +188,7 @@ def _dtype(fields: Mapping[str, str], path: Path) -> np.dtype:
     dtype = np.dtype(_DTYPES[name])
     endian = fields.get("endian", "little" if dtype.itemsize == 1 else "")
     if endian not in ("little", "big"):
-        raise _broken(path, f"its byte order is not stated (endian: {endian!r})")
+        raise broken(path, f"its byte order is not stated (endian: {endian!r})")
     return dtype.newbyteorder("<" if endian == "little" else ">")
 
 
@@ -288,7 +247,7 @@ def _whole(fields: Mapping[str, str], key: str, path: Path) -> int:
     except ValueError:
         value = -2
     if value < (-1 if key == "byte skip" else 0):
-        raise _broken(path, f"its {key} is {fields[key]!r}")
+        raise broken(path, f"its {key} is {fields[key]!r}")
     return value
 
 
@@ -297,7 +256,3 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return float("nan")
-
-
-def _broken(path: Path, what: str) -> InputError:
-    return InputError("MS-R101", what, file=path, mend="copy the file again, or write it again from its source")
