@@ -228,6 +228,7 @@ def _data(view: CaseView, carried: Carried, structures: Sequence[Structure]) -> 
         f'<script type="text/plain" id="data-{text(key)}">{packed.base64()}</script>' for key, packed in volumes.items()
     ]
     plain = json.dumps(page, allow_nan=False).replace("<", "\\u003c")
+    blocks.append(f'<script type="x-shader/x-fragment" id="slices">{resource("slices.frag")}</script>')
     return f'<script type="application/json" id="case">{plain}</script>{"".join(blocks)}'
 
 

@@ -68,8 +68,9 @@ def write_components(segmentation: Path, out: Path) -> None:
     ids = cc3d.connected_components(np.asarray(image.dataobj) > 0, connectivity=6).astype(np.uint16)
     ml = np.bincount(ids.ravel()) * abs(np.linalg.det(image.affine[:3, :3])) / 1000
     kept = [n for n in range(1, len(ml)) if ml[n] >= SMALLEST_ML]
-    ids = cc3d.renumber(np.where(np.isin(ids, kept), ids, 0), preserve_zero=True)[0].astype(np.uint16)
-    ml = np.bincount(ids.ravel(), minlength=len(kept) + 1)
+    new = np.zeros(len(ml), np.uint16)
+    new[kept] = np.arange(1, len(kept) + 1)
+    ids, ml = new[ids], ml[[0, *kept]]
     out.mkdir(exist_ok=True)
     nib.save(nib.Nifti1Image(ids, image.affine), out / f"{segmentation.parent.name}.nii.gz")
     scores = {str(n): float(ml[n] / ml[1:].max()) for n in range(1, len(kept) + 1)}
