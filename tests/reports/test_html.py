@@ -111,7 +111,15 @@ def test_names_are_text_wherever_they_stand():
     rows = [dict(view.rows[0]) | {"structure": NASTY, "flags": NASTY}]
     view = replace(view, segmentation=replace(view.segmentation, labels=table), rows=rows, notes=(NASTY,))
     page = Page(report_html(view))
-    assert sum(tag == "script" for tag, _ in page.tags) == 2 + 1 + 2 + len(view.maps)
+    assert len(page.scripts) == 2
+    assert set(page.blocks) == {
+        "case",
+        "slices",
+        "data-image",
+        "data-labels",
+        *(f"data-map-{key}" for key in view.maps),
+    }
+    assert sum(tag == "script" for tag, _ in page.tags) == 2 + 2 + 2 + len(view.maps)
     assert sum(tag == "img" for tag, _ in page.tags) == 1
     assert [s["name"] for s in page.case["structures"]] == [NASTY, "<!--<script>"]
     assert page.text.count(NASTY) >= 4
