@@ -27,6 +27,7 @@ from medseg.networks.detections import Detections
 from medseg.networks.encoder import Encoder, Triple, triple
 from medseg.networks.fpn import FPN
 from medseg.networks.heads import BoxHead, MaskHead, SemanticHead, stuff_of
+from medseg.networks.outline import outline
 from medseg.networks.point_rend import PointHead, at_places, refine
 from medseg.networks.pooler import pool, with_image
 from medseg.networks.roi_align import roi_align_3d
@@ -198,10 +199,7 @@ class MaskRCNN(nn.Module):
         if most:
             chosen = [(b[:n], s[:n], c[:n]) for (b, s, c), n in zip(chosen, most, strict=True)]
         stuff = self._stuff(pyramid, shape)
-        return [
-            Detections(*c, self._finished(pyramid, image, c[0], c[2], shape), stuff[image])
-            for image, c in enumerate(chosen)
-        ]
+        return [self._outlined(pyramid, image, *c, shape, stuff[image]) for image, c in enumerate(chosen)]
 
     def box_features(self, pyramid: Pyramid, boxes: Sequence[Tensor]) -> Tensor:
         """(R, F, 7, 7, 7) of the boxes of all images."""
@@ -218,21 +216,33 @@ class MaskRCNN(nn.Module):
             return logits[:, 0]
         return logits[torch.arange(len(logits), device=logits.device), classes]
 
-    def _finished(
-        self, pyramid: Pyramid, image: int, boxes: Tensor, classes: Tensor, shape: Sequence[int]
-    ) -> Tensor | list[Tensor]:
-        """Probabilities of the masks of one image, refined where the network does that; some at a time, for the memory."""
+    def _outlined(
+        self,
+        pyramid: Pyramid,
+        image: int,
+        boxes: Tensor,
+        scores: Tensor,
+        classes: Tensor,
+        shape: Sequence[int],
+        stuff: Tensor | None,
+    ) -> Detections:
+        """One image's boxes by falling score with their masks, refined where the network does that."""
         here = slice(image, image + 1)
         one = Pyramid([level[here] for level in pyramid.levels], pyramid.fine[here], pyramid.semantic[here])
-        parts = zip(boxes.split(MASKS_AT_A_TIME), classes.split(MASKS_AT_A_TIME), strict=True)
-        logits = torch.cat([self.masks(one, [b], c) for b, c in parts])
+
+        def masks(which: Tensor) -> Tensor:  # some at a time, for the memory
+            return torch.cat([self.masks(one, [boxes[w]], classes[w]) for w in which.split(MASKS_AT_A_TIME)])
+
+        kept, logits = outline(boxes, scores, masks)
+        boxes, scores, classes = boxes[kept], scores[kept], classes[kept]
         if self.point_head is None:
-            return logits.sigmoid()
+            return Detections(boxes, scores, classes, logits.sigmoid(), stuff)
         one = Pyramid([one.levels[0].float()], one.fine.float(), one.semantic)  # once, not at every question
-        return [
+        finer = [
             refine(mask, box, partial(self._asked, one, box, shape)).sigmoid()
             for mask, box in zip(logits, boxes, strict=True)
         ]
+        return Detections(boxes, scores, classes, finer, stuff)
 
     def _stuff(self, pyramid: Pyramid, shape: Sequence[int]) -> Sequence[Tensor | None]:
         """(D, H, W) of each image; None where there is no class for it."""
