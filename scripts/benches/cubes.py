@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from trained import ROOT, folders, medseg, pooled, read, row, train
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MINUTES = 25
 CLASSES = ("cube", "cube with channel")
