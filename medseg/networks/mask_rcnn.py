@@ -175,7 +175,9 @@ class MaskRCNN(nn.Module):
                 msg = "in training mode the network needs what is true of each image (medseg.networks.truth)"
                 raise ValueError(msg)
             return sample(self, pyramid, proposed, [boxes for boxes, _ in found], truth)
-        return self.detect(pyramid, [boxes for boxes, _ in found], shape, truth and [most_validated(t) for t in truth])
+        return self.detect(
+            pyramid, [boxes for boxes, _ in found], shape, [most_validated(t) for t in truth] if truth else None
+        )
 
     def pyramid(self, images: Tensor) -> Pyramid:
         """What lies before the proposals."""
