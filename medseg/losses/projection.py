@@ -2,9 +2,9 @@
 
 The largest values of a mask over each plane across an axis must be 1 between the sides of the box. These three profiles
 are compared, so an instance with a box and no mask teaches the mask head too. BoxInst takes the one largest value, which
-teaches a noisy image's masks to be specks; here it is the mean of the largest of a share. BoxInst also takes the profiles beyond
-the sides; but that nothing is there is known voxel by voxel. (With the profiles alone a voxel that is the largest in
-its plane along one axis and lies outside along another is pulled both ways, and descent ends there.)
+teaches a noisy image's masks to be specks; here it is the mean of the largest `LARGEST`. BoxInst also takes the profiles
+beyond the sides; but that nothing is there is known voxel by voxel. (With the profiles alone a voxel that is the largest
+in its plane along one axis and lies outside along another is pulled both ways, and descent ends there.)
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 An object of ten voxels across has a dozen boxes whose IoU is below any threshold that spares true neighbours, and masks are
 what takes time. So the best boxes that stand apart are outlined first. A lesser box that overlaps one of them and holds
 nearly all of its mask is about the same object and goes; all others are outlined in the next round. Boxes of parallel
-neighbours overlap as much, but each holds only a part of the other's mask.
+neighbours overlap as much, but each holds only a part of the other's mask. (Where a network's masks run into those of
+neighbours, it may hold nearly all of one, and goes.)
 
 Worked example, in a plane: an object along the diagonal of [0, 10] x [0, 10] and its neighbour, shifted by (3, -3). The
 neighbour's box [3, 13] x [-3, 7] holds the first one's mask from (3, 3) to (7, 7), less than half: it is outlined. The

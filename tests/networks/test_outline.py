@@ -1,4 +1,4 @@
-"""Boxes about an object that is outlined already are left out, true neighbours never."""
+"""Boxes about an object that is outlined already are left out; neighbours whose masks are apart never."""
 
 from __future__ import annotations
 
