@@ -1,92 +1,32 @@
-"""Affine and elastic deformation in one resampling, chosen apart from applied.
+"""Patches cut with random rotation, scaling and elastic deformation, in one resampling; chosen apart from applied.
 
-The map from output to input voxels is a tensor-product cubic B-spline over a coarse grid of control points
-(Rueckert et al., IEEE TMI 1999). Splines reproduce linear maps, so rotation, scaling and shift are folded
-into the control points, and the dense field costs three small matrix products instead of a convolution of
-noise. `RandDeformd` draws a `Deformation` (plain data); `deform` and `deform_labels` apply it, purely.
-
-Worked example along one axis: control points stand every h = (n - 1) / (m - 3) voxels at -h, 0, h, ...;
-without noise the point at -h has value -h and so on, and the spline at voxel x is x again.
+`RandDeformd` draws a `Deformation` (plain data, `medseg.transforms.spline`); `warp` applies it, purely.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
-from torch import Tensor
 
 from medseg.transforms.instances.check import instance_map
 from medseg.transforms.instances.place import draw_box, draw_start
-from medseg.transforms.vote import vote_labels
+from medseg.transforms.record import note
+from medseg.transforms.spline import Deformation, control_points, strain
+from medseg.transforms.warp import deform_batch, warp
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from monai.config import KeysCollection
+    from torch import Tensor
 
-
-@dataclass(frozen=True, eq=False)
-class Deformation:
-    """Where every output voxel comes from.
-
-    Args:
-        size: output voxels (D, H, W).
-        control: (3, m, m, m) input voxel coordinates at the control points.
-    """
-
-    size: tuple[int, int, int]
-    control: Tensor
-
-    @cached_property
-    def coordinates(self) -> Tensor:
-        """(D, H, W, 3) continuous input voxel indices."""
-        points = self.control
-        for axis, n in enumerate(self.size, 1):
-            basis = spline_basis(n, points.shape[axis])
-            points = (points.movedim(axis, -1) @ basis.T).movedim(-1, axis)
-        return points.permute(1, 2, 3, 0)
-
-
-def spline_basis(n: int, m: int) -> Tensor:
-    """(n, m) weights of m uniform cubic B-spline control points at n voxels; every row sums to 1."""
-    if m < 4:
-        msg = f"a cubic spline needs at least 4 control points, got {m}"
-        raise ValueError(msg)
-    t = torch.arange(n, dtype=torch.float64) * ((m - 3) / max(n - 1, 1))
-    cell = t.floor().clamp(max=m - 4)
-    u = t - cell
-    weights = torch.stack([(1 - u) ** 3, 3 * u**3 - 6 * u**2 + 4, -3 * u**3 + 3 * u**2 + 3 * u + 1, u**3], 1) / 6
-    basis = torch.zeros(n, m, dtype=torch.float64)
-    return basis.scatter_(1, cell.long()[:, None] + torch.arange(4), weights).float()
-
-
-def control_points(size: Sequence[int], m: int) -> Tensor:
-    """(3, m, m, m) voxel coordinates of control points that make the spline the identity."""
-    axes = [torch.arange(-1, m - 1, dtype=torch.float64) * ((n - 1) / (m - 3)) for n in size]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"))
-
-
-def deform(image: Tensor, deformation: Deformation) -> Tensor:
-    """Linear interpolation of (C, I, J, K) at the deformed coordinates; zero outside -> (C, D, H, W) float32."""
-    where = _to_grid_sample(deformation.coordinates, image.shape[1:])
-    return torch.nn.functional.grid_sample(image[None].float(), where, align_corners=True)[0]
-
-
-def deform_labels(labels: Tensor, deformation: Deformation) -> Tensor:
-    """The label of greatest interpolated weight, of (1, I, J, K) >= 0; 0 outside -> (1, D, H, W), same dtype."""
-    return vote_labels(labels[0], deformation.coordinates)[None]
-
-
-def _to_grid_sample(coordinates: Tensor, size: Sequence[int]) -> Tensor:
-    """Voxel indices -> (1, D, H, W, 3) in [-1, 1], last axis first, as grid_sample(align_corners=True) wants."""
-    last = torch.tensor([max(n - 1, 1) for n in size], dtype=torch.float32)
-    return (coordinates.float() * (2 / last) - 1).flip(-1)[None]
+#: Stronger draws are weakened to this strain (`medseg.transforms.spline.strain`): below 1 nothing folds.
+MOST_STRAIN = 0.9
 
 
 class RandDeformd(RandomizableTransform, MapTransform):
@@ -98,15 +38,20 @@ class RandDeformd(RandomizableTransform, MapTransform):
         spatial_size: size of the patch; an image smaller than it is padded with zero.
         prob: probability of deforming at all; else the patch is only cut.
         rotate_deg: largest rotation about each axis.
-        scale: smallest and largest zoom factor; > 1 enlarges what is seen.
-        elastic_mm: largest standard deviation of the control points' displacement.
+        scale: smallest and largest zoom factor, drawn evenly by its logarithm; > 1 enlarges what is seen.
+        elastic_mm: largest standard deviation of the control points' displacement. A draw that might fold space is
+            weakened until it provably does not.
         control: control points along each axis, at least 4; more make finer deformation.
         instance_key: an instance map (an integer label of `InstancesFromLabeld`); the patch then lies around a random
             instance with probability `instance_prob`, else anywhere. None: always anywhere.
         instance_prob: see above.
         flags_key: the instances' table of flags; regions to ignore are no instance. It may be absent.
+        rotate_prob: probability of rotating, where a patch is deformed at all.
+        scale_prob: the same for scaling.
+        elastic_prob: the same for elastic deformation. Where none of the three comes up the patch is only cut.
+        record_key: where to note what was chosen (`medseg.transforms.replay` repeats it); None: nowhere.
 
-    Voxel spacing is taken from the first image's affine (a plain tensor counts as 1 mm), so that a rotation
+    Not invertible: what leaves the patch is lost. Voxel spacing is taken from the first image's affine (a plain tensor counts as 1 mm), so that a rotation
     stays a rotation on anisotropic grids.
     """
 
@@ -124,6 +69,10 @@ class RandDeformd(RandomizableTransform, MapTransform):
         instance_key: str | None = None,
         instance_prob: float = 0.7,
         flags_key: str = "flags",
+        rotate_prob: float = 1.0,
+        scale_prob: float = 1.0,
+        elastic_prob: float = 1.0,
+        record_key: str | None = None,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
@@ -136,41 +85,112 @@ class RandDeformd(RandomizableTransform, MapTransform):
         self.instance_key = instance_key
         self.instance_prob = instance_prob
         self.flags_key = flags_key
+        self.rotate_prob = rotate_prob
+        self.scale_prob = scale_prob
+        self.elastic_prob = elastic_prob
+        self.record_key = record_key
 
     def choose(self, shape: Sequence[int], spacing_mm: np.ndarray, box: Sequence[float] | None = None) -> Deformation:
         """Draw one deformation for an image of this shape (I, J, K) and spacing, around `box` (voxel edges) if any."""
         # Whole-voxel shifts only: a patch that is not deformed is cut exactly.
         start = draw_start(self.R, shape, self.spatial_size, box)
+        d, h, w = self.spatial_size
         points = control_points(self.spatial_size, self.control).numpy()
-        if self.R.rand() < self.prob:
-            centre = (np.array(self.spatial_size).reshape(3, 1, 1, 1) - 1) / 2
+        shift = np.reshape(start, (3, 1, 1, 1))
+        deformed = self.R.rand() < self.prob
+        turns, zooms, bends = (
+            deformed and self._happens(p) for p in (self.rotate_prob, self.scale_prob, self.elastic_prob)
+        )
+        if not (turns or zooms or bends):
+            return Deformation((d, h, w), torch.from_numpy(points + shift).float(), start)
+        linear = np.eye(3)
+        if turns:
             linear = _rotation(np.radians(self.R.uniform(-self.rotate_deg, self.rotate_deg, 3)))
+        if zooms:
             low, high = np.log(self.scale)
             linear = linear * np.exp(-self.R.uniform(low, high))
-            noise = self.R.standard_normal(points.shape) * self.R.uniform(0, self.elastic_mm)
-            mm = spacing_mm.reshape(3, 1, 1, 1)
-            turned = np.einsum("ab,bijk->aijk", linear, (points - centre) * mm) + noise
-            points = turned / mm + centre
-        points = points + np.reshape(start, (3, 1, 1, 1))
-        d, h, w = self.spatial_size
-        return Deformation((d, h, w), torch.from_numpy(points).float())
+        centre = (np.array(self.spatial_size).reshape(3, 1, 1, 1) - 1) / 2
+        mm = spacing_mm.reshape(3, 1, 1, 1)
+        moved = np.einsum("ab,bijk->aijk", linear, (points - centre) * mm)
+        if bends:
+            moved = moved + self._bend(points.shape, linear, spacing_mm)
+        return Deformation((d, h, w), torch.from_numpy(moved / mm + centre + shift).float())
+
+    def _happens(self, prob: float) -> bool:
+        return prob >= 1 or self.R.rand() < prob
+
+    def _bend(self, shape: Sequence[int], linear: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
+        """Draw the control points' displacement, mm; as weak as it must be not to fold."""
+        noise = self.R.standard_normal(shape) * self.R.uniform(0, self.elastic_mm)
+        step_mm = (np.array(self.spatial_size) - 1) / (self.control - 3) * spacing_mm
+        found = strain(noise, np.maximum(step_mm, 1e-9).tolist(), linear)
+        return noise * min(1.0, MOST_STRAIN / max(found, 1e-9))
 
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         """All keys deformed alike; plain tensors (C, D, H, W), since the patch lies on no stored grid."""
-        out = dict(data)
-        first = next(data[key] for key in self.key_iterator(out))
+        deformation = self._choose_for(data)
+        images, labels = self._sorted_keys(data)
+        out = {**data, **deform_keys(data, images, labels, deformation)}
+        note(out, self.record_key, deformation, keys=images, label_keys=labels)
+        return out
+
+    def on_batch(self, samples: Sequence[Mapping[Hashable, Tensor]]) -> list[dict[Hashable, Tensor]]:
+        """The same for samples of one shape on one device; off the CPU, all that bend are resampled in one go."""
+        deformations = [self._choose_for(sample) for sample in samples]
+        together = [n for n, deformation in enumerate(deformations) if deformation.start is None]
+        images, labels = self._sorted_keys(samples[0])
+        out = [dict(sample) for sample in samples]
+        if len(together) < 2 or samples[0][(images or labels)[0]].device.type == "cpu":
+            together = []
+        for n, sample in enumerate(samples):
+            if n not in together:
+                out[n].update(deform_keys(sample, images, labels, deformations[n]))
+            note(out[n], self.record_key, deformations[n], keys=images, label_keys=labels)
+        if together:
+            for key in (*images, *labels):
+                values = torch.stack([_plain(samples[n][key]) for n in together])
+                pair = (values[:, :0], values) if key in labels else (values, values[:, :0])
+                moved = deform_batch(*pair, [deformations[n] for n in together])[key in labels]
+                for n, value in zip(together, moved, strict=True):
+                    out[n][key] = value
+        return out
+
+    def _sorted_keys(self, data: Mapping[Hashable, Tensor]) -> tuple[list[Hashable], list[Hashable]]:
+        """The keys that are there: images, labels."""
+        keys = list(self.key_iterator(dict(data)))
+        return [k for k in keys if k not in self.label_keys], [k for k in keys if k in self.label_keys]
+
+    def _choose_for(self, data: Mapping[Hashable, Tensor]) -> Deformation:
+        first = next(data[key] for key in self.key_iterator(dict(data)))
         spacing = np.ones(3)
         if isinstance(first, MetaTensor):
-            spacing = np.linalg.norm(np.asarray(first.affine)[:3, :3], axis=0)
+            spacing = np.linalg.norm(np.asarray(first.affine.cpu())[:3, :3], axis=0)
         box = None
         if self.instance_key is not None and self.R.rand() < self.instance_prob:
             box = draw_box(self.R, instance_map(data, self.instance_key), data.get(self.flags_key))
-        deformation = self.choose(first.shape[1:], spacing, box)
-        for key in self.key_iterator(out):
-            apply = deform_labels if key in self.label_keys else deform
-            value = data[key]
-            out[key] = apply(value.as_tensor() if isinstance(value, MetaTensor) else value, deformation)
-        return out
+        return self.choose(first.shape[1:], spacing, box)
+
+
+def deform_keys(
+    data: Mapping[Hashable, Tensor], keys: Sequence[Hashable], label_keys: Sequence[Hashable], deformation: Deformation
+) -> dict[Hashable, Tensor]:
+    """What a deformation makes of images and labels (C, I, J, K) of a data dictionary: plain tensors (C, D, H, W)."""
+    out: dict[Hashable, Tensor] = {}
+    for key, label_key in zip_longest(keys, label_keys):  # an image and its labels are pulled in one loop
+        some = _plain(data[key if key is not None else label_key])
+        none = some.new_zeros(0, *some.shape[1:], dtype=torch.uint8)
+        image = none.float() if key is None else _plain(data[key])
+        labels = none if label_key is None else _plain(data[label_key])
+        moved, moved_labels = warp(image, labels, deformation)
+        if key is not None:
+            out[key] = moved
+        if label_key is not None:
+            out[label_key] = moved_labels
+    return out
+
+
+def _plain(value: Tensor) -> Tensor:
+    return value.as_tensor() if isinstance(value, MetaTensor) else value
 
 
 def _rotation(angles: np.ndarray) -> np.ndarray:

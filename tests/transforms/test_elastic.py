@@ -12,7 +12,8 @@ from scipy.interpolate import BSpline
 from scipy.ndimage import map_coordinates
 
 from medseg.transforms import RandDeformd
-from medseg.transforms.elastic import Deformation, control_points, deform, deform_labels, spline_basis
+from medseg.transforms.spline import Deformation, control_points, spline_basis
+from medseg.transforms.warp import deform, deform_labels
 
 
 @given(n=st.integers(2, 40), m=st.integers(4, 9))

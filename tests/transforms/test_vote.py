@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from medseg.transforms.elastic import RandDeformd, _to_grid_sample
+from medseg.transforms.elastic import RandDeformd
 from medseg.transforms.vote import vote_labels
+from medseg.transforms.warp import _to_grid_sample
 
 
 def by_masks(labels: torch.Tensor, coordinates: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """One full mask a label through grid_sample: the label, and by how much its weight beats the second."""
-    where = _to_grid_sample(coordinates, labels.shape)
+    where = _to_grid_sample(coordinates[None], labels.shape)
     values = [v for v in labels.unique().tolist() if v]
     weights = [
         torch.nn.functional.grid_sample((labels == v)[None, None].float(), where, align_corners=True) for v in values
