@@ -35,7 +35,7 @@ class BoundaryLoss(PairLoss):
         self,
         *,
         sigmoid: bool = False,
-        include_background: bool = False,
+        include_background: bool | None = None,
         ignore_index: int | None = None,
         weight: Sequence[float] | None = None,
     ) -> None:

@@ -35,7 +35,7 @@ class ClDiceLoss(PairLoss):
         smooth: float = 1.0,
         *,
         sigmoid: bool = False,
-        include_background: bool = False,
+        include_background: bool | None = None,
         ignore_index: int | None = None,
         weight: Sequence[float] | None = None,
     ) -> None:

@@ -46,7 +46,7 @@ class CompoundLoss(PairLoss):
                 raise ValueError(msg)
         super().__init__(
             sigmoid=ours[0].sigmoid,
-            include_background=with_maps[0].include_background if with_maps else False,
+            include_background=(with_maps or ours)[0].include_background,
             ignore_index=ours[0].ignore_index,
         )
         self.takes_maps = bool(with_maps)

@@ -43,7 +43,7 @@ class HausdorffLoss(PairLoss):
         spacing_mm: Sequence[float] | None = None,
         *,
         sigmoid: bool = False,
-        include_background: bool = False,
+        include_background: bool | None = None,
         ignore_index: int | None = None,
         weight: Sequence[float] | None = None,
     ) -> None:

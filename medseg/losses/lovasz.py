@@ -47,7 +47,7 @@ class LovaszLoss(PairLoss):
         absent: bool = False,
         batch: bool = False,
         sigmoid: bool = False,
-        include_background: bool = False,
+        include_background: bool | None = None,
         ignore_index: int | None = None,
         weight: Sequence[float] | None = None,
     ) -> None:

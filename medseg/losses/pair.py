@@ -126,7 +126,7 @@ class PairLoss(nn.Module, ABC):
 
     Args:
         sigmoid: the channels are regions that may overlap; else classes that share each voxel (softmax).
-        include_background: count channel 0 too, where there is more than one.
+        include_background: count channel 0 too; None: only of regions (`sigmoid`), where it is one of them.
         ignore_index: mark of voxels that do not count; see `medseg.losses.pair`.
         weight: of each class, channel 0 included, whether it counts or not; the loss is a weighted mean, so that only
             their ratios matter. None: all alike.
@@ -139,7 +139,7 @@ class PairLoss(nn.Module, ABC):
         self,
         *,
         sigmoid: bool = False,
-        include_background: bool = False,
+        include_background: bool | None = None,
         ignore_index: int | None = None,
         weight: Sequence[float] | None = None,
     ) -> None:
@@ -148,7 +148,7 @@ class PairLoss(nn.Module, ABC):
             msg = f"class weights are at least 0 and not all 0, got {list(weight)}"
             raise ValueError(msg)
         self.sigmoid = sigmoid
-        self.include_background = include_background
+        self.include_background = sigmoid if include_background is None else include_background
         self.ignore_index = ignore_index
         self.weight = None if weight is None else tuple(float(w) for w in weight)
 

@@ -59,7 +59,7 @@ class FocalTverskyLoss(PairLoss):
         batch: bool = False,
         smooth: float = 1e-5,
         sigmoid: bool = False,
-        include_background: bool = False,
+        include_background: bool | None = None,
         ignore_index: int | None = None,
         weight: Sequence[float] | None = None,
     ) -> None:
@@ -103,7 +103,7 @@ class GeneralizedDiceLoss(PairLoss):
         batch: bool = False,
         smooth: float = 1e-5,
         sigmoid: bool = False,
-        include_background: bool = False,
+        include_background: bool | None = None,
         ignore_index: int | None = None,
         weight: Sequence[float] | None = None,
     ) -> None:
