@@ -7,6 +7,7 @@ from medseg.training.instance_metric import MaskAP, MaskPQ
 from medseg.training.instances import prepare_instances
 from medseg.training.metrics import ExactMetric
 from medseg.training.precision import MixedPrecisionInferer
+from medseg.training.region_loss import RegionLoss
 from medseg.training.schedule import BudgetedSchedule
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "MaskAP",
     "MaskPQ",
     "MixedPrecisionInferer",
+    "RegionLoss",
     "datalist",
     "prepare_instances",
 ]

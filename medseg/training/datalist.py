@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medseg.errors import InputError
+from medseg.training.plan.sources import find_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,24 +17,45 @@ SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
 def datalist(
-    folder: str, part: str, validation: Sequence[str] = (), fraction: float = 0.2, seed: int = 0
-) -> list[dict[str, str]]:
+    folder: str,
+    part: str,
+    validation: Sequence[str] = (),
+    fraction: float = 0.2,
+    seed: int = 0,
+    channels: Sequence[str] = (),
+    at_least: int = 0,
+) -> list[dict[str, Any]]:
     """Images with labels of `folder`/imagesTr and labelsTr (or images and labels), as MONAI's data list of one part.
 
     Args:
-        folder: an MSD or nnU-Net style folder, or one with images and labels.
+        folder: an MSD or nnU-Net style folder, or one with images and labels; with `channels` whatever `medseg plan`
+            understands, lists too.
         part: 'train' or 'val'.
         validation: names of the cases held out. Where none of them is in the folder (somebody else's data),
             `fraction` of the cases, drawn by `seed`, is held out instead.
         fraction: share of the cases held out when none is named.
         seed: of that draw.
+        channels: names of the image's channels; () where there is one, in files right in the folder.
+        at_least: cases are repeated, in turn, until there are so many.
 
     Returns:
-        `{"image": path, "label": path}` for every case, ordered by name.
+        `{"image": path, "label": path}` for every case, ordered by name; of several channels a list of paths.
 
     Raises:
         InputError: the folder holds no labelled case (MS-T101), or an image has no label (MS-T102).
     """
+    pairs = _cases(folder, channels) if channels else _files(folder)
+    held_out = set(validation) & set(pairs)
+    if not held_out:
+        names = sorted(pairs)
+        held_out = set(random.Random(seed).sample(names, max(1, round(fraction * len(names)))))
+    wanted = [pair for name, pair in pairs.items() if (name in held_out) == (part == "val")]
+    rounds = -(-at_least // len(wanted)) if wanted else 1
+    return (wanted * rounds)[:at_least] if rounds > 1 else wanted
+
+
+def _files(folder: str) -> dict[str, dict[str, Any]]:
+    """Name -> image and label, of files right in the two folders."""
     of_images, of_labels = next((pair for pair in FOLDERS if Path(folder, pair[0]).is_dir()), FOLDERS[0])
     images, labels = (
         {_stem(p): p for p in sorted(Path(folder, part).glob("[!.]*")) if p.name.endswith(SUFFIXES)}
@@ -49,12 +71,25 @@ def datalist(
             "MS-T102", f"{len(alone)} images have no label, first {alone[0]}", file=folder,
             mend=f"add the missing files to {of_labels}, or take the images out",
         )  # fmt: skip
-    held_out = set(validation) & set(images)
-    if not held_out:
-        names = sorted(images)
-        held_out = set(random.Random(seed).sample(names, max(1, round(fraction * len(names)))))
-    wanted = [name for name in images if (name in held_out) == (part == "val")]
-    return [{"image": str(images[name]), "label": str(labels[name])} for name in wanted]
+    return {name: {"image": str(image), "label": str(labels[name])} for name, image in images.items()}
+
+
+def _cases(folder: str, channels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Name -> image or images and label, of whatever `medseg plan` understands."""
+    source = find_source(Path(folder), channels)
+    if source.problems:
+        first = source.problems[0]
+        raise InputError(
+            "MS-T102", f"{len(source.problems)} problems, the first: {first.what}", file=first.file, mend=first.mend
+        )
+    images = {case.name: [str(path) for path in case.images] for case in source.cases}
+    return {
+        case.name: {
+            "image": images[case.name] if len(case.images) > 1 else images[case.name][0],
+            "label": str(case.label),
+        }
+        for case in sorted(source.cases, key=lambda case: case.name)
+    }
 
 
 def _stem(path: Path) -> str:

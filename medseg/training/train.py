@@ -48,7 +48,7 @@ def train_bundle(
 
     Args:
         bundle: folder or shipped name; its weights are not used.
-        data: folder with imagesTr and labelsTr.
+        data: folder with imagesTr and labelsTr; for a planned bundle what was given to `medseg plan`.
         out: the run: a copy of the bundle whose models/ fills with checkpoints and the final weights.
         minutes: budget in minutes; else the epochs of `epochs` or of train.json.
         epochs: budget in epochs.
@@ -64,7 +64,7 @@ def train_bundle(
         OutputError: `out` holds something already and `resume` is off (MS-T105).
         UsageError: the bundle has no such loss (MS-T106).
     """
-    if not data.is_dir():
+    if not data.exists():
         raise InputError("MS-T103", "no such folder", file=data, mend="give a folder with imagesTr and labelsTr")
     root = find_bundle(bundle)
     checkpoint = latest_checkpoint(out) if resume else None
@@ -80,7 +80,7 @@ def train_bundle(
             raise UsageError("MS-T106", f"this bundle has no loss {loss!r}", mend=f"choose one of: {known}")
         overrides["base_loss"] = f"@losses#{loss}"
     if "medseg.training.datalist" in json.dumps(config):  # say what is wrong with `data` before anything is written
-        datalist(str(data), "train")
+        datalist(str(data), "train", channels=_named_channels(config))
     if checkpoint is None:
         copy_recipe(root, out)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -96,6 +96,12 @@ def train_bundle(
             _run(parser, start, checkpoint)
     save_weights(read_weights(out / "models" / "model.pt"), out)
     return out
+
+
+def _named_channels(config: dict[str, Any]) -> list[str]:
+    """The channels that a recipe's data list looks for by name, [] where it takes one of any name."""
+    named = (((config.get("train") or {}).get("dataset") or {}).get("data") or {}).get("channels")
+    return list(config.get("channels") or ()) if named == "@channels" else list(named or ())
 
 
 def copy_recipe(bundle: Path, out: Path) -> None:

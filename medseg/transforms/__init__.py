@@ -20,6 +20,7 @@ from medseg.transforms.mirror import RandMirrord
 from medseg.transforms.n4 import N4Biasd
 from medseg.transforms.preprocess import RestoreGridd, ToNetworkGridd
 from medseg.transforms.reader import VolumeReader, to_metatensor, to_volume
+from medseg.transforms.regions import RegionsFromLabeld
 from medseg.transforms.replay import replay
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "RandLowResolutiond",
     "RandMirrord",
     "RandNoised",
+    "RegionsFromLabeld",
     "RestoreGridd",
     "ToNetworkGridd",
     "VolumeReader",

@@ -1,0 +1,179 @@
+"""What a folder, dataset.json or list holds for training: cases, channels, what is said of them, and what is missing.
+
+The layouts are those of `medseg.readers.cases`; here nothing is refused because of one case: every image without label
+map and every label map without image becomes a `Problem`, so that all are seen at once.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from medseg.errors import InputError
+from medseg.readers.cases.dataset import dataset_cases, dataset_content, dataset_layout, is_dataset_json
+from medseg.readers.cases.find import find_cases
+from medseg.readers.cases.names import case_stem, has_image_name, is_label_name, safe_name, split_channel, stem
+from medseg.readers.options import ReadOptions
+from medseg.training.plan.problems import Problem, problem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from medseg.readers.cases.case import Case
+
+#: Folders whose images are for training.
+_TRAINING = re.compile(r"images(Tr|Va|Val)?", re.IGNORECASE)
+#: What one channel is called of which nobody says anything.
+UNNAMED = ("image",)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was found.
+
+    Args:
+        path: what the user named.
+        cases: with a label map each, as far as the names say.
+        channels: their names, in order.
+        said: the content of dataset.json, {} without one.
+        problems: cases without a label map, label maps without a case, and refusals of the list as a whole.
+    """
+
+    path: Path
+    cases: tuple[Case, ...]
+    channels: tuple[str, ...]
+    said: Mapping[str, Any]
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds the dataset: of imagesTr, dataset.json or a list the one around it."""
+        inner = self.path.is_file() or _TRAINING.fullmatch(self.path.name)
+        return self.path.resolve().parent if inner else self.path
+
+
+def find_source(data: Path, channels: Sequence[str] = ()) -> Source:
+    """Look at names only, no image is read.
+
+    Args:
+        data: an MSD or nnU-Net folder or its dataset.json, a folder with images and labels, a folder of case folders,
+            or a CSV, TSV or JSON list.
+        channels: names of the channels; () takes those of dataset.json, of files `_0000`, `_0001`, or of case folders.
+
+    Raises:
+        InputError: MS-T103 there is no such folder or list.
+    """
+    if not data.exists():
+        raise InputError(
+            "MS-T103", "no such folder or list", file=data, mend="give a folder with imagesTr and labelsTr"
+        )
+    try:
+        said = _said(data)
+        names = tuple(channels) or _channels_said(said) or _channels_seen(data) or UNNAMED
+        cases, orphans = _cases(data, names)
+    except InputError as error:  # the list as a whole
+        return Source(data, (), tuple(channels) or UNNAMED, {}, (problem_of(error, "", data),))
+    problems = [_without_image(file) for file in orphans]
+    problems += [_without_label(case) for case in cases if case.label is None]
+    if not cases and not problems:
+        found = InputError("MS-T101", "no images", file=data, mend="put images into imagesTr and labels into labelsTr")
+        problems.append(problem_of(found, "", data))
+    return Source(data, tuple(case for case in cases if case.label is not None), names, said, tuple(problems))
+
+
+def training_folders(data: Path) -> list[Path]:
+    """The folders of training images in a dataset's folder, or the folder itself where it is one."""
+    if _TRAINING.fullmatch(data.name) and labels_of(data).is_dir():
+        return [data]
+    inside = [f for f in sorted(data.iterdir()) if f.is_dir() and _TRAINING.fullmatch(f.name)]
+    return [f for f in inside if any(map(has_image_name, f.iterdir()))]
+
+
+def labels_of(images: Path) -> Path:
+    """The folder beside it: labelsTr of imagesTr, labels of images."""
+    return images.with_name(re.sub("images", "labels", images.name, count=1, flags=re.IGNORECASE))
+
+
+def _said(data: Path) -> Mapping[str, Any]:
+    places = [data] if data.is_file() else [data / "dataset.json", data.resolve().parent / "dataset.json"]
+    if data.is_dir() and not _TRAINING.fullmatch(data.name):
+        places = places[:1]
+    for path in places:
+        if path.is_file() and path.suffix.lower() == ".json" and is_dataset_json(path):
+            return dataset_content(path)
+    return {}
+
+
+def _channels_said(said: Mapping[str, Any]) -> tuple[str, ...]:
+    names = said.get("channel_names") or said.get("modality")
+    if not isinstance(names, dict):
+        return ()
+    return tuple(str(names[key]) for key in sorted(names, key=lambda key: int(key) if str(key).isdigit() else 0))
+
+
+def _channels_seen(data: Path) -> tuple[str, ...]:
+    """Numbers `_0000` and on that most cases have, or file names that most case folders share."""
+    if not data.is_dir():
+        return ()
+    for folder in training_folders(data):
+        numbers: dict[str, set[int]] = {}
+        for file in folder.iterdir():
+            split = split_channel(stem(file)) if has_image_name(file) and not file.name.startswith(".") else None
+            if split is not None:
+                numbers.setdefault(split[0], set()).add(split[1])
+        counts = [frozenset(found) for found in numbers.values() if 0 in found]
+        if counts:
+            usual = max(set(counts), key=lambda found: (counts.count(found), -len(found)))
+            return tuple(f"channel {n}" for n in sorted(usual)) if len(usual) > 1 else ()
+        return ()
+    folders = [f for f in sorted(data.iterdir()) if f.is_dir() and not f.name.startswith(".")]
+    held = [frozenset(stem(f) for f in d.iterdir() if has_image_name(f) and not is_label_name(f)) for d in folders]
+    held = [names for names in held if len(names) > 1]
+    return tuple(sorted(max(set(held), key=lambda names: (held.count(names), sorted(names))))) if held else ()
+
+
+def _cases(data: Path, channels: tuple[str, ...]) -> tuple[list[Case], list[Path]]:
+    """Cases by name, and label maps without an image."""
+    options = ReadOptions()
+    layout = dataset_layout(data) if data.is_dir() else data if is_json_dataset(data) else None
+    if layout is None:
+        return find_cases(data, channels=channels), []
+    if layout.is_file() and isinstance(dataset_content(layout).get("training"), list):
+        return _safe(dataset_cases(layout, channels, options, need_labels=True)), []
+    folder = layout.parent if layout.is_file() else layout
+    cases: list[Case] = []
+    orphans: list[Path] = []
+    for images in training_folders(folder):
+        found = find_cases(images, channels=channels)
+        known = {case.name for case in found}
+        beside = labels_of(images)
+        files = sorted(beside.iterdir()) if beside.is_dir() else []
+        orphans += [f for f in files if _is_map(f) and safe_name(case_stem(f)) not in known]
+        cases += found
+    return cases, orphans
+
+
+def is_json_dataset(path: Path) -> bool:
+    """Whether a file is an MSD or nnU-Net dataset.json."""
+    return path.suffix.lower() == ".json" and is_dataset_json(path)
+
+
+def _safe(cases: list[Case]) -> list[Case]:
+    return [replace(case, name=safe_name(case.name)) for case in cases]
+
+
+def _is_map(path: Path) -> bool:
+    return has_image_name(path) and not path.name.startswith(".")
+
+
+def _without_label(case: Case) -> Problem:
+    file = str(case.images[0]) if case.images else ""
+    what = "this image has no label map of its name, or more than one"
+    return Problem("MS-T141", what, file, "add its label map, or take the image out", case.name)
+
+
+def _without_image(file: Path) -> Problem:
+    what = "this label map has no image of its name"
+    return Problem("MS-T142", what, str(file), "add its image, or take the label map out", case_stem(file))
