@@ -140,7 +140,7 @@ class RandDeformd(RandomizableTransform, MapTransform):
         together = [n for n, deformation in enumerate(deformations) if deformation.start is None]
         images, labels = self._sorted_keys(samples[0])
         out = [dict(sample) for sample in samples]
-        if len(together) < 2 or samples[0][(images or labels)[0]].device.type == "cpu":
+        if len(together) < 2 or _on_cpu(samples[0][(images or labels)[0]]):
             together = []
         for n, sample in enumerate(samples):
             if n not in together:
@@ -187,6 +187,10 @@ def deform_keys(
         if label_key is not None:
             out[label_key] = moved_labels
     return out
+
+
+def _on_cpu(value: Tensor) -> bool:
+    return value.device.type == "cpu"
 
 
 def _plain(value: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ def jacobian_determinant(deformation: Deformation) -> Tensor:
             basis = _derivative_basis(n, m) if axis == along else spline_basis(n, m).double()
             points = (points.movedim(axis + 1, -1) @ basis.T).movedim(-1, axis + 1)
         columns.append(points)
-    return torch.linalg.det(torch.stack(columns, -1).movedim(0, -2))
+    return (torch.linalg.cross(columns[0], columns[1], dim=0) * columns[2]).sum(0)
 
 
 def gradient_hull(noise: np.ndarray, step: Sequence[float]) -> np.ndarray:

@@ -84,7 +84,7 @@ def deform_batch(images: Tensor, labels: Tensor, deformations: Sequence[Deformat
     grid = _to_grid_sample(places, images.shape[2:])
     # grid_sample does not take 0 channels.
     moved = (
-        torch.nn.functional.grid_sample(images.float(), grid, align_corners=True)
+        torch.nn.functional.grid_sample(images.float(), grid, align_corners=False)
         if images.shape[1]
         else images.new_zeros(len(images), 0, *deformations[0].size, dtype=torch.float32)
     )
@@ -109,6 +109,6 @@ def _reach(control: Tensor, shape: Sequence[int]) -> tuple[slice, ...]:
 
 
 def _to_grid_sample(coordinates: Tensor, size: Sequence[int]) -> Tensor:
-    """Voxel indices (..., 3) to [-1, 1], last axis first, as grid_sample(align_corners=True) wants."""
-    last = torch.tensor([max(n - 1, 1) for n in size], dtype=torch.float32, device=coordinates.device)
-    return (coordinates.float() * (2 / last) - 1).flip(-1)
+    """Voxel indices (..., 3) to edges at -1 and 1, last axis first, as grid_sample(align_corners=False) wants."""
+    voxels = torch.tensor([float(n) for n in size], device=coordinates.device)
+    return (coordinates.float() * (2 / voxels) + (1 / voxels - 1)).flip(-1)

@@ -19,7 +19,7 @@ def by_masks(labels: torch.Tensor, coordinates: torch.Tensor) -> tuple[torch.Ten
     where = _to_grid_sample(coordinates[None], labels.shape)
     values = [v for v in labels.unique().tolist() if v]
     weights = [
-        torch.nn.functional.grid_sample((labels == v)[None, None].float(), where, align_corners=True) for v in values
+        torch.nn.functional.grid_sample((labels == v)[None, None].float(), where, align_corners=False) for v in values
     ]
     stack = torch.cat([1 - sum(weights, torch.zeros(1, 1, *coordinates.shape[:3])), *weights], 1)[0]
     two = stack.topk(min(2, len(stack)), 0).values
