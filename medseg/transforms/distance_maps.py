@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
+from monai.utils import ensure_tuple
 from torch import Tensor
 
 from medseg.errors import UsageError
@@ -85,7 +86,7 @@ class DistanceMapsd(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        names = ("distances",) if names is None else ((names,) if isinstance(names, str) else tuple(names))
+        names = ensure_tuple("distances" if names is None else names)
         if len(names) != len(self.keys) or not classes:
             msg = f"wanted classes, and a name for the maps of each of {self.keys}; got {classes!r} and {names}"
             raise ValueError(msg)
@@ -107,9 +108,8 @@ class DistanceMapsd(MapTransform):
                 unknown = unknown if unknown.any() else None
             maps = torch.zeros(len(self.classes), *array.shape[1:])
             for k, values in enumerate(self.classes):
-                mask = array[0] == values if np.ndim(values) == 0 else np.isin(array[0], values)
-                if len(array) > 1:
-                    mask = (array[np.atleast_1d(values)] > 0.5).any(0)
+                one = len(array) == 1
+                mask = np.isin(array[0], values) if one else array[np.atleast_1d(values)].max(0) > 0.5
                 found = signed_distance_mm(mask, spacing_mm, unknown, torch.get_num_threads())
                 maps[k] = torch.from_numpy(found)
             out[name] = MetaTensor(maps, meta=dict(label.meta)) if isinstance(label, MetaTensor) else maps
