@@ -146,9 +146,10 @@ class RandMirrord(RandomizableTransform, MapTransform, InvertibleTransform):
         """Undo the last mirroring of every key that is a MetaTensor; the table of classes stays as it is."""
         out = dict(data)
         for key in self.key_iterator(out):
-            info = self.pop_transform(out[key])[TraceKeys.EXTRA_INFO]
+            value = out[key].clone()  # with a list of operations of its own
+            info = self.pop_transform(value)[TraceKeys.EXTRA_INFO]
             pairs = [(int(a), int(b)) for a, b in np.reshape(info["swap"], (-1, 2))]
-            out[key] = self._apply(out[key], key, Mirror(tuple(int(n) for n in info["axes"]), tuple(pairs)))
+            out[key] = self._apply(value, key, Mirror(tuple(int(n) for n in info["axes"]), tuple(pairs)))
         return out
 
     def _apply(self, value: Tensor, key: Hashable, choice: Mirror) -> Tensor:
