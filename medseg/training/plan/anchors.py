@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from medseg.boxes.anchor_sizes import Fitted, fit_sizes
-from medseg.training.plan.choice import Choice
+from medseg.training.plan.choice import Choice, many
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Share of the objects that anchors must reach with IoU 0.5.
 ENOUGH = 0.95
+#: Sizes that augmentation gives the objects too: it zooms by 0.8 to 1.25.
+_ZOOMS = (0.8, 1.0, 1.25)
 #: Shapes on a level.
 _COUNTS = (1, 2, 3, 4)
 _REACH = 0.5
@@ -52,7 +54,7 @@ def anchors_for(
         strides: of the pyramid's levels, finest first.
         enough: share of the objects to reach.
     """
-    sizes = torch.from_numpy(sizes_mm).double()
+    sizes = torch.cat([zoom * torch.from_numpy(sizes_mm).double() for zoom in _ZOOMS])
     best: tuple[float, int, int, Fitted] | None = None
     for first, last, count in _candidates(len(strides)):
         fitted = fit_sizes(sizes, count, spacing_mm, strides[first : last + 1])
@@ -67,10 +69,8 @@ def anchors_for(
     listed = [[] for _ in range(first)] + voxels
     median = " x ".join(f"{v:.3g}" for v in sizes.median(0).values.tolist())
     where = " and ".join("x".join(map(str, stride)) for stride in strides[first : last + 1])
-    why = (
-        f"{len(sizes)} objects, the median box {median} mm; with these {recall:.1%} can be proposed with IoU {_REACH:g}"
-    )
-    value = f"{len(voxels[0])} shapes on cells of {where} voxels: {voxels}"
+    why = f"{many(len(sizes_mm), 'object')}, the median box {median} mm; zoomed as in training {recall:.1%} can be proposed with IoU {_REACH:g}"
+    value = f"{many(len(voxels[0]), 'shape')} on cells of {where} voxels: {voxels}"
     return Anchors(listed, recall, Choice("anchors", value, why))
 
 

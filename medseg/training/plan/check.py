@@ -12,7 +12,7 @@ from medseg.training.plan.problems import Problem, faults_first, problem_of
 from medseg.training.plan.split import Split, read_split, split_problems
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from medseg.readers.cases.case import Case
@@ -59,22 +59,38 @@ def check_dataset(
         problems += split_problems(split, cases)
     except MedsegError as error:
         problems.append(problem_of(error, "", listed))
-    problems += _duplicates(facts, cases)
+    problems += _duplicates(facts, cases, split)
     problems += _unusual(facts, cases)
     return sorted(facts, key=lambda one: one.name), split, faults_first(problems)
 
 
-def _duplicates(facts: Sequence[Facts], cases: dict[str, Case]) -> list[Problem]:
-    """Images of the same grey values under two names: they would train and validate at once."""
+def _duplicates(facts: Sequence[Facts], cases: dict[str, Case], split: Split) -> list[Problem]:
+    """Images of the same grey values under two names: a fault on both sides of a split, else a note."""
     first: dict[str, str] = {}
     found = []
+    validates = set(split.validation)
     for one in sorted(facts, key=lambda one: one.name):
         other = first.setdefault(one.digest, one.name)
-        if other != one.name:
-            what = f"the same image as {other}, voxel for voxel ({cases[other].images[0].name})"
-            file = str(cases[one.name].images[0])
-            found.append(Problem("MS-T145", what, file, "take one of the two out", one.name))
+        if other == one.name:
+            continue
+        apart = split.said and (one.name in validates) != (other in validates)
+        what = f"the same image as {other}, voxel for voxel ({cases[other].images[0].name})"
+        what += f"; one trains, the other validates ({split.file.name})" if apart and split.file else ""
+        file = str(cases[one.name].images[0])
+        found.append(Problem("MS-T145", what, file, "take one of the two out", one.name, note=not apart))
     return found
+
+
+def same_subjects(facts: Sequence[Facts], subjects: Mapping[str, str]) -> dict[str, str]:
+    """Case -> subject, where cases with the same image are of one subject too."""
+    known = {one.name: subjects.get(one.name, one.name) for one in facts}
+    first: dict[str, str] = {}
+    for one in sorted(facts, key=lambda one: one.name):
+        other, own = first.setdefault(one.digest, known[one.name]), known[one.name]
+        if other != own:
+            known = {name: other if subject == own else subject for name, subject in known.items()}
+            first = {digest: other if subject == own else subject for digest, subject in first.items()}
+    return known
 
 
 def _unusual(facts: Sequence[Facts], cases: dict[str, Case]) -> list[Problem]:

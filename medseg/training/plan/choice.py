@@ -28,3 +28,8 @@ def mm(values: object) -> str:
 def voxels(values: object) -> str:
     """'40 x 56 x 40' of three numbers."""
     return " x ".join(f"{v:.0f}" for v in values)  # type: ignore[attr-defined]
+
+
+def many(n: int, what: str) -> str:
+    """'1 case', '2 cases'."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"

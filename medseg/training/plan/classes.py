@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from medseg.errors import InputError
 from medseg.labels import LabelTable
-from medseg.training.plan.choice import Choice
+from medseg.training.plan.choice import Choice, many
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -88,21 +88,35 @@ def classes_of(said: Mapping[str, Any], held: Collection[int], path: Path) -> Cl
         )
     if never:
         why += f"; named but in no label map: {', '.join(never)}"
-    return Classes(table, (), Choice("classes", f"softmax over background and {len(values)} structures", why))
+    return Classes(table, (), Choice("classes", f"softmax over background and {many(len(values), 'structure')}", why))
 
 
-def may_mirror(table: LabelTable) -> tuple[bool, Choice]:
-    """Whether training may mirror scans left to right, and why.
+def mirroring_of(table: LabelTable, *, pairs_swap: bool = True) -> tuple[str, Choice]:
+    """Whether patches may be mirrored left to right, and why: "plain", "swap" (left and right labels trade) or "".
 
-    Names that say a side forbid it: a mirrored left kidney looks like a right one.
+    Only along this axis: bodies do not stand on their heads. Names that say a side forbid it, for a mirrored left kidney
+    looks like a right one, unless each has its partner to trade with.
+
+    Args:
+        table: the structures.
+        pairs_swap: labels can be traded; not so for instances, whose inferer knows no pairs.
     """
-    sided = [row.name for row in table if _side(row.name) is not None]
+    sided = [row for row in table if _side(row.name) is not None]
     if not sided:
         why = "no structure's name says a side, and left and right bodies look alike"
-        return True, Choice("mirroring", "left-right, in half of the patches", why)
-    pairs = sum(row.mirror is not None for row in table) // 2
-    why = f"{len(sided)} names say a side ({pairs} pairs of left and right), such as {sided[0]}"
-    return False, Choice("mirroring", "none", why)
+        return "plain", Choice("mirroring", "left-right, in half of the patches", why)
+    alone = [row.name for row in sided if row.mirror is None]
+    pairs = (len(sided) - len(alone)) // 2
+    nested = any(row.region for row in table)
+    if not alone and not nested and pairs_swap:
+        why = (
+            f"each name that says a side has its partner ({pairs} pairs, such as {sided[0].name} and {sided[0].mirror})"
+        )
+        return "swap", Choice("mirroring", "left-right, in half of the patches; left and right labels trade", why)
+    why = f"{len(sided)} names say a side, such as {sided[0].name}"
+    if alone:
+        why += f"; without a partner: {', '.join(alone[:5])}"
+    return "", Choice("mirroring", "none", why)
 
 
 def _nested(said: Mapping[str, Any], names: Mapping[int, str], regions: Mapping[str, tuple[int, ...]]) -> Classes:

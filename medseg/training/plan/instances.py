@@ -15,13 +15,13 @@ from medseg.labels import LabelTable
 from medseg.readers.instance_table import InstanceTable, read_table, table_beside
 from medseg.training.plan.anchors import anchors_for
 from medseg.training.plan.choice import Choice
-from medseg.training.plan.classes import may_mirror
+from medseg.training.plan.classes import mirroring_of
 from medseg.training.plan.described import metadata_of
 from medseg.training.plan.memory import PROCESS
 from medseg.training.plan.normalisation import normalisation_of
 from medseg.training.plan.pace import pace_of
 from medseg.training.plan.patch import patch_for
-from medseg.training.plan.planned import Planned, write_train
+from medseg.training.plan.planned import Planned, write_mirror, write_train
 from medseg.training.plan.sampling import deformation
 from medseg.training.plan.spacing import sizes_at, target_spacing
 from medseg.training.plan.template import INSTANCES, configs_of, step, until
@@ -61,7 +61,7 @@ def plan_instances(source: Source, facts: Sequence[Facts], split: Split, budget:
     topology = patch.topology.shortened(_LEVELS)
     strides = topology.cumulative()[1:]
     anchors = anchors_for(np.maximum(sizes_mm, spacing), spacing, strides)
-    mirror, about_mirror = may_mirror(table)
+    mirror, about_mirror = mirroring_of(table, pairs_swap=False)
     shaken, about_shaken = deformation(patch.size, spacing)
     whole = bool((np.array(patch.size) >= np.median(sizes, axis=0)).all())
     if not whole:
@@ -91,8 +91,7 @@ def plan_instances(source: Source, facts: Sequence[Facts], split: Split, budget:
     config["validation"] = list(split.validation)
     random = config["train"]["random_transforms"]
     step(random, "RandDeformd").update(shaken)
-    if not mirror:
-        random.remove(step(random, "RandFlipd"))
+    write_mirror(random, mirror)
     _write_inference(configs["inference"], spacing, normalisation.steps, None if whole else patch.size, mirror=mirror)
     choices = (
         Choice("split", f"{len(split.train)} train, {len(split.validation)} validate", split.why),
@@ -150,7 +149,7 @@ def _write_inference(
     steps: Sequence[dict[str, Any]],
     roi: Sequence[int] | None,
     *,
-    mirror: bool,
+    mirror: str,
 ) -> None:
     loading = until(config["preprocessing"]["transforms"], "ToNetworkGridd")
     loading[-1]["spacing_mm"] = list(spacing)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 RARE = 5e-4
 #: Radius in voxels of the network's grid up to which a tube is thin.
 THIN = 2.5
+#: Centre lines are computed for every structure: only for so few, and where half of them are thin tubes.
+_FEW = 8
+_SHOWN = 5
 #: Erosions of clDice at most; each costs time in every step.
 _MOST_ITERATIONS = 5
 
@@ -61,13 +64,20 @@ def loss_for(facts: Sequence[Facts], classes: Classes, spacing_mm: Sequence[floa
     rarest = min(shares, key=lambda name: shares[name])
     rare = shares[rarest] < RARE
     losses = _losses(bool(classes.regions), _iterations(facts, classes, thin, spacing_mm))
-    base = "dice_cldice" if thin else "dice_focal" if rare else "dice_ce"
+    lines = bool(thin) and 2 * len(thin) >= len(classes.table) and len(classes.table) <= _FEW
+    base = "dice_cldice" if lines else "dice_focal" if rare else "dice_ce"
     if classes.regions:
         losses = {name: _of_regions(loss, classes) for name, loss in losses.items()}
     why = f"the smallest structure, {rarest}, is {100 * shares[rarest]:.2g} % of a patch around it"
     why += f", {'below' if rare else 'above'} {100 * RARE:g} %"
     if thin:
-        why += f"; thin tubes (at most {THIN:g} voxels in radius): {', '.join(thin)}"
+        shown = ", ".join(thin[:_SHOWN]) + (f" and {len(thin) - _SHOWN} more" if len(thin) > _SHOWN else "")
+        why += f"; thin tubes (at most {THIN:g} voxels in radius): {shown}"
+        why += (
+            ""
+            if lines
+            else f", too few among {len(classes.table)} structures for the time that their centre lines take"
+        )
     return LossChoice(losses, base, Choice("loss", _NAMES[base], why), thin)
 
 

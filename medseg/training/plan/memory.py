@@ -12,19 +12,21 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import torch
 
+from medseg.inferers.precision import has_native_bf16
 from medseg.training.precision import MixedPrecisionInferer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import torch
-
     from medseg.training.plan.topology import Topology
 
 #: Values kept per output value of a block of two convolutions (two convolutions, norms and activations), fitted to
 #: measured steps of U-Nets with 16 to 32 channels on patches of 40 to 96 voxels.
-KEPT = 8.0
+KEPT = 6.0
+#: Copies of the logits in float32: they themselves, softmax, one-hot labels, gradients.
+_LOGITS = 5.0
 #: Bytes for a weight: itself, gradient, two moments, moving average.
 _WEIGHT = 20
 #: What Python, torch and MONAI take before anything is computed.
@@ -54,8 +56,9 @@ def step_bytes(topology: Topology, patch: Sequence[int], batch: int, channels: i
         kept += KEPT * features * prod(size) * blocks
         weights += prod(kernel) * features * (before + features) * (1.0 if last else 2.5)
         before = features
-    logits = 4 * 4 * outputs * finest  # float32: logits, softmax, one-hot labels, gradient
-    return batch * (4 * kept + logits) + _WEIGHT * weights
+    logits = _LOGITS * 4 * outputs * finest
+    value = 2 if has_native_bf16(torch.device("cuda" if torch.cuda.is_available() else "cpu")) else 4
+    return batch * (value * kept + logits) + _WEIGHT * weights
 
 
 def measured_step_bytes(network: torch.nn.Module, loss: Callable[..., torch.Tensor], batch: Any, target: Any) -> float:

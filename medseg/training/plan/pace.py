@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medseg.training.plan.choice import Choice
+from medseg.training.plan.choice import Choice, many
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +60,8 @@ def pace_of(
         cache_bytes: what cached cases may take.
     """
     least = batch * LEAST_STEPS
-    cases = max(len(train), least) if len(train) < least else len(train)
+    rounds = -(-least // len(train))
+    cases = len(train) * rounds
     steps = cases // batch
     epochs = max(_FEWEST_EPOCHS, round(STEPS / steps / 10) * 10)
     # A window costs a third of a training step's patch; windows overlap by half.
@@ -69,11 +70,11 @@ def pace_of(
     interval = next((n for n in _INTERVALS if n >= wanted), _INTERVALS[-1])
     need = float(np.prod(np.concatenate([train, validation]), axis=1).sum()) * _FLOAT * (channels + 1)
     rate = 1.0 if need <= cache_bytes else max(0.0, float(np.floor(100 * cache_bytes / need) / 100))
-    repeated = f" ({len(train)} cases, seen {cases / len(train):.1f} times)" if cases > len(train) else ""
+    repeated = f" ({many(len(train), 'case')}, seen {rounds} times)" if rounds > 1 else ""
     return Pace(
         epochs,
         interval,
-        least if len(train) < least else 0,
+        cases if rounds > 1 else 0,
         rate,
         (
             Choice(

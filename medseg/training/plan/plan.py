@@ -18,7 +18,7 @@ from medseg.bundle.check import check_bundle
 from medseg.errors import OutputError, UsageError
 from medseg.training.domain import domain_of
 from medseg.training.plan.card import REPORT, data_license, model_card, plan_report
-from medseg.training.plan.check import check_dataset
+from medseg.training.plan.check import check_dataset, same_subjects
 from medseg.training.plan.classes import known_values
 from medseg.training.plan.config_text import config_text
 from medseg.training.plan.instances import plan_instances
@@ -109,7 +109,9 @@ def plan_bundle(
     if any(not problem.note for problem in problems):
         raise DatasetError(problems, data)
     if not split.train or not split.validation:
-        split = drawn([one.name for one in facts], split.subjects, {one.name: one.values for one in facts})
+        split = drawn(
+            [one.name for one in facts], same_subjects(facts, split.subjects), {one.name: one.values for one in facts}
+        )
     plain = is_plain(source)
     planned = _planned(task, source, facts, split, budget, plain=plain, measure=measure)
     said = f"medseg plan {data.name} -o {out.name} --task {task} --memory {memory}"

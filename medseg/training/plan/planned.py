@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medseg.training.plan.template import until
+from medseg.training.plan.template import step, until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,3 +75,13 @@ def write_train(
     if pace.at_least:
         train["dataset"]["data"]["at_least"] = pace.at_least
         train["dataset"]["hash_as_key"] = True  # a case that comes twice is kept once
+
+
+def write_mirror(steps: list[dict[str, Any]], mirror: str) -> None:
+    """Keep, replace or take out the flip among random transforms, in place; `mirror` as of `mirroring_of`."""
+    flip = step(steps, "RandFlipd")
+    if mirror == "swap":
+        trade = {"label_keys": "label", "axes": [0], "prob": flip["prob"], "labels": "@labels", "axcodes": "RAS"}
+        steps[steps.index(flip)] = {"_target_": "medseg.transforms.RandMirrord", "keys": ["image", "label"], **trade}
+    elif not mirror:
+        steps.remove(flip)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medseg.errors import InputError, MedsegError
+from medseg.training.plan.choice import many
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -57,7 +58,7 @@ class DatasetError(InputError):
         about = len({problem.file for problem in faults})
         super().__init__(
             "MS-T140",
-            f"the dataset has {len(faults)} faults in {about} files; nothing was planned",
+            f"the dataset has {many(len(faults), 'fault')} in {many(about, 'file')}; nothing was planned",
             file=file,
             mend="mend or remove these files, then type the same command again",
         )

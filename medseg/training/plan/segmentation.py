@@ -10,14 +10,14 @@ from monai.losses import DeepSupervisionLoss, DiceCELoss
 
 from medseg.networks import UNet
 from medseg.training.plan.choice import Choice
-from medseg.training.plan.classes import classes_of, may_mirror, painted_values
+from medseg.training.plan.classes import classes_of, mirroring_of, painted_values
 from medseg.training.plan.described import metadata_of
 from medseg.training.plan.loss_choice import loss_for
 from medseg.training.plan.memory import PROCESS, STEP_SHARE, measured_step_bytes
 from medseg.training.plan.normalisation import normalisation_of
 from medseg.training.plan.pace import pace_of
 from medseg.training.plan.patch import Patch, patch_for
-from medseg.training.plan.planned import Planned, write_train
+from medseg.training.plan.planned import Planned, write_mirror, write_train
 from medseg.training.plan.sampling import crops, deformation
 from medseg.training.plan.spacing import sizes_at, target_spacing
 from medseg.training.plan.template import SEGMENTATION, configs_of, step, until
@@ -61,7 +61,7 @@ def plan_segmentation(
     channels = len(source.channels)
     patch, about_step, took = _patch(sizes, spacing, channels, classes.outputs, budget, measure=measure)
     loss = loss_for(train, classes, spacing, patch.size)
-    mirror, about_mirror = may_mirror(classes.table)
+    mirror, about_mirror = mirroring_of(classes.table)
     places, about_places = crops(sizes, patch.size, classes)
     shaken, about_shaken = deformation(patch.size, spacing)
     validating = [one for one in facts if one.name in set(split.validation)]
@@ -147,11 +147,10 @@ def _write_losses(config: dict[str, Any], loss: LossChoice) -> None:
 
 
 def _write_random(
-    steps: list[dict[str, Any]], places: Sequence[dict[str, Any]], shaken: dict[str, Any], *, mirror: bool
+    steps: list[dict[str, Any]], places: Sequence[dict[str, Any]], shaken: dict[str, Any], *, mirror: str
 ) -> None:
     step(steps, "RandDeformd").update(shaken)
-    if not mirror:
-        steps.remove(step(steps, "RandFlipd"))
+    write_mirror(steps, mirror)
     steps[:0] = places
 
 
@@ -180,7 +179,7 @@ def _write_inference(
     patch: Patch,
     classes: Classes,
     *,
-    mirror: bool,
+    mirror: str,
 ) -> None:
     loading = until(config["preprocessing"]["transforms"], "ToNetworkGridd")
     loading[-1]["spacing_mm"] = list(spacing)

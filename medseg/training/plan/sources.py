@@ -70,9 +70,10 @@ def find_source(data: Path, channels: Sequence[str] = ()) -> Source:
             "MS-T103", "no such folder or list", file=data, mend="give a folder with imagesTr and labelsTr"
         )
     try:
-        said = _said(data)
-        names = tuple(channels) or _channels_said(said) or _channels_seen(data) or UNNAMED
-        cases, orphans = _cases(data, names)
+        inner = _inner(data)
+        said = _said(inner)
+        names = tuple(channels) or _channels_said(said) or _channels_seen(inner) or UNNAMED
+        cases, orphans = _cases(inner, names)
     except InputError as error:  # the list as a whole
         return Source(data, (), tuple(channels) or UNNAMED, {}, (problem_of(error, "", data),))
     problems = [_without_image(file) for file in orphans]
@@ -94,6 +95,14 @@ def training_folders(data: Path) -> list[Path]:
 def labels_of(images: Path) -> Path:
     """The folder beside it: labelsTr of imagesTr, labels of images."""
     return images.with_name(re.sub("images", "labels", images.name, count=1, flags=re.IGNORECASE))
+
+
+def _inner(data: Path) -> Path:
+    """The one folder in a folder that is laid out as a dataset, where the folder itself is not."""
+    if not data.is_dir() or dataset_layout(data) is not None:
+        return data
+    inside = [folder for folder in sorted(data.iterdir()) if folder.is_dir() and dataset_layout(folder) is not None]
+    return inside[0] if len(inside) == 1 else data
 
 
 def _said(data: Path) -> Mapping[str, Any]:

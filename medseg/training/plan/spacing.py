@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medseg.training.plan.choice import Choice, mm
+from medseg.training.plan.choice import Choice, many, mm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ def target_spacing(facts: Sequence[Facts]) -> tuple[Triple, Choice]:
     every = np.array([one.spacing_mm for one in facts])
     shapes = np.array([one.shape for one in facts])
     target = np.median(every, axis=0)
-    why = f"the median of {len(facts)} cases, which range from {mm(every.min(0))} to {mm(every.max(0))}"
+    why = f"the median of {many(len(facts), 'case')}, from {mm(every.min(0))} to {mm(every.max(0))}"
     coarse = int(target.argmax())
     others = [axis for axis in range(3) if axis != coarse]
     size = np.median(shapes * every / target, axis=0)

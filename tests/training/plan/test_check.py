@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medseg.cli.app import run
-from medseg.training.plan.check import check_dataset
+from medseg.training.plan.check import check_dataset, same_subjects
 from medseg.training.plan.classes import known_values
 from medseg.training.plan.plan import plan_bundle
 from medseg.training.plan.problems import COLUMNS, DatasetError
@@ -29,7 +29,7 @@ def plant(maker) -> dict[str, str]:
     maker.say(channel_names={"0": "T2"}, labels={"background": 0, "a": 1, "b": 2})
     images, labels = maker.root / "imagesTr", maker.root / "labelsTr"
     maker.case("sub-00_again", 99)  # the subject of case 0, on the other side
-    maker.split(names[:9], [*names[9:15], "sub-00_again"])
+    maker.split([*names[:7], names[8]], [names[7], *names[9:15], "sub-00_again"])
 
     shape = (24, 24, 24)
     image = nib.load(images / f"{names[1]}.nii.gz").get_fdata(dtype=np.float32).copy()
@@ -42,7 +42,7 @@ def plant(maker) -> dict[str, str]:
     mask[4, 4, 4] = 7
     maker.save(mask, labels / f"{names[4]}.nii.gz")  # 4 an unknown value
     maker.save(np.zeros(shape, np.uint8), labels / f"{names[5]}.nii.gz")  # 5 empty
-    shutil.copy(images / f"{names[6]}.nii.gz", images / f"{names[7]}.nii.gz")  # 6 the same image twice
+    shutil.copy(images / f"{names[6]}.nii.gz", images / f"{names[7]}.nii.gz")  # 6 one image on both sides
     (images / f"{names[8]}.nii.gz").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")  # 7 unreadable
     maker.save(np.ones((*shape, 3), np.float32), images / f"{names[10]}.nii.gz")  # 8 three channels
     (labels / f"{names[15]}.nii.gz").unlink()  # 9 no label map
@@ -134,7 +134,11 @@ def test_the_same_image_with_another_label_map_and_another_compression_is_a_dupl
     maker.case("b", 1)
     maker.save(array.astype(np.float64), maker.root / "imagesTr" / "b.nii.gz")
     maker.save(other, maker.root / "labelsTr" / "b.nii.gz")
-    assert [(p.code, p.case) for p in checked(maker.root)[2]] == [("MS-T145", "b")]
+    facts, _, problems = checked(maker.root)
+    assert [(p.code, p.case, p.note) for p in problems] == [("MS-T145", "b", True)]
+    assert same_subjects(facts, {}) == {"a": "a", "b": "a"}  # a split that is drawn keeps them together
+    maker.split(["a"], ["b"])
+    assert [(p.code, p.case, p.note) for p in checked(maker.root)[2]] == [("MS-T145", "b", False)]
 
 
 def test_a_spacing_in_centimetres_and_a_ct_among_mr_are_notes(maker):

@@ -43,8 +43,10 @@ def test_it_says_what_it_was_planned_from(planned):
     assert domain.cases == 5
     assert domain.volume_ml["kidney left"] == (1.0, 1.0)
     assert domain.extent_mm[0] == (24.0, 24.0)
-    assert "RandFlipd" not in json.dumps(train)  # a mirrored left kidney is a right one
-    assert "mirrors" not in inference["uncertainty"]
+    mirror = next(one for one in train["train"]["random_transforms"] if one["_target_"].endswith("RandMirrord"))
+    assert mirror["axes"] == [0]  # a mirrored left kidney is a right one: they trade
+    assert mirror["labels"] == "@labels"
+    assert "RandFlipd" not in json.dumps(train)
 
 
 def test_the_report_says_every_decision_with_its_reason(planned):
