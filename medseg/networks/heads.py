@@ -58,6 +58,9 @@ class BoxHead(nn.Module):
 class MaskHead(nn.Module):
     """Which voxels of a box belong to its object, at twice the resolution of the features (He et al., ICCV 2017).
 
+    Each cell is told where in the box it lies, as in CondInst (Tian et al., ECCV 2020). Convolutions alone know it near the
+    sides only, and in the middle the object looks like its neighbour in a row of parallel ones.
+
     Args:
         channels: of the features.
         masks: 1, or K for one mask a class.
@@ -77,7 +80,7 @@ class MaskHead(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        widths = [channels] + [width] * depth
+        widths = [channels + 3] + [width] * depth
         blocks = [block(n, m, padding=1) for n, m in itertools.pairwise(widths)]
         self.convolutions = nn.Sequential(*(layer for layers in blocks for layer in layers))
         d, h, w = scale
@@ -88,7 +91,15 @@ class MaskHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(R, F, d, h, w) -> mask logits (R, masks, scale x d, scale x h, scale x w)."""
-        return self.masks(self.dropout(self.activation(self.up(self.convolutions(features))))).float()
+        where = cell_centres(features).expand(len(features), -1, -1, -1, -1)
+        hidden = self.convolutions(torch.cat([features, where], 1))
+        return self.masks(self.dropout(self.activation(self.up(hidden)))).float()
+
+
+def cell_centres(features: Tensor) -> Tensor:
+    """Features (R, F, d, h, w) of boxes -> (1, 3, d, h, w): the centre of each cell, -1 to 1 between the box's sides."""
+    axes = [(torch.arange(n, device=features.device) + 0.5) * (2 / n) - 1 for n in features.shape[2:]]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None].to(features.dtype)
 
 
 class SemanticHead(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medseg.networks.heads import BoxHead, MaskHead, SemanticHead, block, stuff_of
+from medseg.networks.heads import BoxHead, MaskHead, SemanticHead, block, cell_centres, stuff_of
 
 
 def test_stuff_is_where_it_is_the_likeliest_of_all():
@@ -54,6 +54,24 @@ def test_a_mask_is_as_many_times_finer_as_asked(scale, masks, wanted):
     assert logits.shape == (2, *wanted)
     torch.testing.assert_close(logits[1:], head(features[1:]))  # boxes are apart
     assert head.bfloat16()(features.bfloat16()).dtype == torch.float32
+
+
+@torch.no_grad()
+def test_a_mask_may_depend_on_the_place_in_its_box_even_in_the_middle():
+    """Where everything looks alike, convolutions know where they are near the sides alone."""
+    torch.manual_seed(0)
+    logits = MaskHead(6, width=4)(torch.ones(1, 6, 14, 14, 14))[0, 0]
+    middle = logits[12:16, 12:16, 12:16]
+    assert len(middle.unique()) == middle.numel()
+
+
+@torch.no_grad()
+def test_cells_lie_between_the_sides_of_a_box():
+    where = cell_centres(torch.zeros(5, 2, 2, 4, 1))
+    assert where.shape == (1, 3, 2, 4, 1)
+    assert where[0, 0, :, 0, 0].tolist() == [-0.5, 0.5]
+    assert where[0, 1, 0, :, 0].tolist() == [-0.75, -0.25, 0.25, 0.75]
+    assert where[0, 2].unique().tolist() == [0.0]
 
 
 @torch.no_grad()
