@@ -22,9 +22,10 @@ from medseg.bundle.load import build, open_config, running_trusted
 from medseg.bundle.shipped import find_bundle
 from medseg.bundle.trust import is_trusted
 from medseg.bundle.weights import load_into, read_weights, require_weights, save_weights
-from medseg.errors import InputError, MedsegError, OutputError, UsageError
+from medseg.errors import InputError, MedsegError, OutputError
 from medseg.training.datalist import datalist
 from medseg.training.domain import declare
+from medseg.training.options import Asked, overrides_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,16 +70,8 @@ def train_bundle(
     root = find_bundle(bundle)
     checkpoint = latest_checkpoint(out) if resume else None
     config = read_config(out if resume else root, "train")
-    overrides: dict[str, Any] = {"dataset_dir": str(data), "output_dir": str(out / "models")}
-    if minutes is not None:
-        overrides |= {"minutes": minutes, "epochs": 1_000_000}  # the minutes end the run
-    if epochs is not None:
-        overrides["epochs"] = epochs
-    if loss is not None:
-        if loss not in config.get("losses", {}):
-            known = ", ".join(config.get("losses", {})) or "none"
-            raise UsageError("MS-T106", f"this bundle has no loss {loss!r}", mend=f"choose one of: {known}")
-        overrides["base_loss"] = f"@losses#{loss}"
+    asked = Asked(data, out, minutes=minutes, epochs=epochs, loss=loss, resume=resume)
+    overrides = overrides_of(config, asked)
     if "medseg.training.datalist" in json.dumps(config):  # say what is wrong with `data` before anything is written
         datalist(str(data), "train", channels=_named_channels(config))
     if checkpoint is None:
