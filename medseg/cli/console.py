@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,14 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "refused": "bold
 
 
 def stderr() -> Console:
-    """A console on standard error; off a terminal it is so wide that no cell of a table is folded (logs, grep)."""
+    """A console on standard error; off a terminal it is so wide that no cell of a table is folded (logs, grep).
+
+    Of several processes on one terminal (torchrun) the first alone draws bars.
+    """
     from rich.console import Console
 
-    console = Console(stderr=True, highlight=False, soft_wrap=False)
+    alone = os.environ.get("RANK", "0") in ("", "0")
+    console = Console(stderr=True, highlight=False, soft_wrap=False, force_terminal=None if alone else False)
     if not console.is_terminal:
         console.width = OFF_TERMINAL_WIDTH
     return console

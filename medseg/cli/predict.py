@@ -63,6 +63,7 @@ def predict(
     reading = options.read_options(series, assume_orientation, allow_gaps, nonfinite, strict, max_voxels)
     from medseg.workflows.predict import predict as run
     from medseg.workflows.reporter import ConsoleReporter
+    from medseg.workflows.shares import is_first
 
     try:
         report = run(
@@ -91,6 +92,6 @@ def predict(
         if not dry_run:
             show_lines(["finished cases are kept: the same command with --resume does the others"])
         raise
-    if json:
+    if json and is_first():
         show_json(report.to_json())
     raise typer.Exit(report.exit_code)

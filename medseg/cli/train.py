@@ -22,13 +22,52 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Stop after so many epochs.")] = None,
     loss: Annotated[str | None, typer.Option(help="One of the bundle's `losses`, such as tversky.")] = None,
-    init: Annotated[str | None, typer.Option(metavar="BUNDLE", help="Start from this bundle's weights.")] = None,
+    init: Annotated[
+        str | None, typer.Option(metavar="BUNDLE", help="Start from this bundle's weights, as far as they fit.")
+    ] = None,
+    freeze: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PART,PART", help="Parts that keep the weights of --init, such as encoder.", show_default=False
+        ),
+    ] = None,
+    thaw: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="Frozen parts learn too after this share of the budget; all at a tenth of the rate."
+        ),
+    ] = None,
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BUNDLE", help="Learn its probabilities beside the labels; several, or an ensemble, are averaged."
+        ),
+    ] = None,
+    pseudo: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT", help="Learn from unlabelled cases too: OUT of medseg predict --uncertainty."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in RUN.")] = False,
 ) -> None:
     """Train a copy of a bundle; RUN becomes a bundle itself, for `medseg predict -b RUN`."""
     if minutes is not None and epochs is not None:
         raise UsageError("MS-U102", "--minutes and --epochs were both given", mend="give one of them")
+    from medseg.training.ranks import launched
     from medseg.training.train import train_bundle
 
-    run = train_bundle(bundle, data, out, minutes=minutes, epochs=epochs, loss=loss, init=init, resume=resume)
-    show_lines([f"trained: use it with medseg predict -b {run}"])
+    run = train_bundle(
+        bundle,
+        data,
+        out,
+        minutes=minutes,
+        epochs=epochs,
+        loss=loss,
+        init=init,
+        freeze=[part.strip() for part in freeze.split(",")] if freeze else (),
+        thaw=thaw,
+        teachers=teacher or (),
+        pseudo=pseudo,
+        resume=resume,
+    )
+    if launched()[0] == 0:
+        show_lines([f"trained: use it with medseg predict -b {run}"])

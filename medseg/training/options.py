@@ -6,10 +6,15 @@ Each group of options is one function from (config, asked) to overrides, listed 
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from medseg.bundle.config import read_config
 from medseg.errors import UsageError
+from medseg.training.lessons import lessons
+from medseg.training.ranks import launched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +22,8 @@ if TYPE_CHECKING:
 
 #: With `minutes` the schedule ends the run; no run has so many epochs.
 ENDLESS = 1_000_000
+#: The handler that can go on.
+CHECKPOINTS = "medseg.training.Checkpoints"
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,11 @@ class Asked:
         epochs: budget in epochs.
         loss: one of the bundle's `losses`.
         resume: go on from the last checkpoint.
+        bundle: folder of the recipe.
+        freeze: parts of the network that stay as they are.
+        thaw: share of the budget after which they learn too; None: never.
+        teachers: bundles whose probabilities are learnt beside the labels.
+        pseudo: a predict OUT of unlabelled cases.
     """
 
     data: Path
@@ -38,6 +50,11 @@ class Asked:
     epochs: int | None = None
     loss: str | None = None
     resume: bool = False
+    bundle: Path | None = None
+    freeze: tuple[str, ...] = ()
+    thaw: float | None = None
+    teachers: tuple[str, ...] = ()
+    pseudo: Path | None = None
 
 
 def overrides_of(config: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
@@ -48,11 +65,11 @@ def overrides_of(config: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
         asked: the options.
 
     Raises:
-        UsageError: MS-T106 the bundle has no such loss.
+        UsageError: MS-T106 the bundle has no such loss, MS-T172 `thaw` without `freeze`; others see `lessons`.
     """
     found: dict[str, Any] = {}
     for group in GROUPS:
-        found |= group(config, asked)
+        found |= group({**config, **found}, asked)
     return found
 
 
@@ -77,5 +94,59 @@ def _loss(config: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
     return {"base_loss": f"@losses#{asked.loss}"}
 
 
-#: Applied in this order; a later one may override an earlier one.
-GROUPS: tuple[Callable[[Mapping[str, Any], Asked], dict[str, Any]], ...] = (_places, _budget, _loss)
+def _ranks(config: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
+    """Where torchrun started several processes: the bundle's own overlay for them."""
+    del config
+    if launched()[1] == 1 or asked.bundle is None:
+        return {}
+    return read_config(asked.bundle, "multi_gpu_train")
+
+
+def _freeze(config: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
+    """Parts that never learn are frozen before the optimizer sees the network; those that thaw, by a handler."""
+    if not asked.freeze:
+        if asked.thaw is None:
+            return {}
+        raise UsageError("MS-T172", "--thaw without --freeze", mend="name what is frozen first: --freeze encoder")
+    parts = list(asked.freeze)
+    if asked.thaw is None:
+        network = re.sub(r"@network_def\b", "@frozen", json.dumps(config.get("network", "@network_def")))
+        return {
+            "frozen": {"_target_": "medseg.training.frozen", "network": "@network_def", "parts": parts},
+            "network": json.loads(network),
+            "optimizer#params": {"_target_": "medseg.training.Unfrozen", "network": "@network"},
+        }
+    thaw = {
+        "_target_": "medseg.training.Thaw",
+        "network": "@network",
+        "optimizer": "@optimizer",
+        "schedule": "@schedule",
+        "parts": parts,
+        "share": asked.thaw,
+    }
+    found: dict[str, Any] = {"train#handlers": [*_handlers(config), thaw]}
+    if isinstance(config.get("network"), dict):  # a replica: some weights have no gradient at first
+        found["network"] = {**config["network"], "find_unused_parameters": True}
+    return found
+
+
+def _lessons(config: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
+    if asked.bundle is None:
+        return {}
+    return lessons(config, asked.bundle, teachers=asked.teachers, pseudo=asked.pseudo)
+
+
+def _handlers(config: Mapping[str, Any]) -> list[Any]:
+    """The trainer's handlers as far as they are chosen."""
+    return list(config.get("train#handlers") or config["train"]["handlers"])
+
+
+#: Applied in this order; a later one sees what the earlier ones chose, and may override it.
+GROUPS: tuple[Callable[[Mapping[str, Any], Asked], dict[str, Any]], ...] = (
+    _ranks,
+    _places,
+    _budget,
+    _loss,
+    _freeze,
+    _lessons,
+)

@@ -13,6 +13,7 @@ import logging
 import shutil
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,15 +22,17 @@ from medseg.bundle.config import read_config
 from medseg.bundle.load import build, open_config, running_trusted
 from medseg.bundle.shipped import find_bundle
 from medseg.bundle.trust import is_trusted
-from medseg.bundle.weights import load_into, read_weights, require_weights, save_weights
-from medseg.errors import InputError, MedsegError, OutputError
+from medseg.bundle.weights import read_weights, require_weights, save_weights
+from medseg.errors import InputError, MedsegError, OutputError, UsageError
 from medseg.training.datalist import datalist
 from medseg.training.domain import declare
 from medseg.training.options import Asked, overrides_of
+from medseg.training.ranks import first_alone, joined, launched
+from medseg.training.transfer import load_fitting
+from medseg.writers.atomic import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from monai.bundle import ConfigParser
 
@@ -43,9 +46,13 @@ def train_bundle(
     epochs: int | None = None,
     loss: str | None = None,
     init: str | Path | None = None,
+    freeze: Sequence[str] = (),
+    thaw: float | None = None,
+    teachers: Sequence[str | Path] = (),
+    pseudo: Path | None = None,
     resume: bool = False,
 ) -> Path:
-    """Train a bundle's network.
+    """Train a bundle's network; the processes of torchrun train it together, by the bundle's multi_gpu_train.json.
 
     Args:
         bundle: folder or shipped name; its weights are not used.
@@ -54,7 +61,11 @@ def train_bundle(
         minutes: budget in minutes; else the epochs of `epochs` or of train.json.
         epochs: budget in epochs.
         loss: one of the bundle's `losses`, instead of the one it names as `base_loss`.
-        init: a bundle (folder, shipped name or earlier run) of the same network whose weights are the start.
+        init: a bundle (folder, shipped name or earlier run) whose weights are the start, as far as they fit.
+        freeze: parts of the network, such as 'encoder', that keep the weights of `init`.
+        thaw: share of the budget after which they learn too, all at a lower rate.
+        teachers: bundles whose probabilities are learnt beside the labels, see `distil`.
+        pseudo: what `medseg predict --uncertainty` made of unlabelled cases, see `self_training`.
         resume: go on from the last checkpoint in `out`.
 
     Returns:
@@ -63,19 +74,29 @@ def train_bundle(
     Raises:
         InputError: `data` is no folder (MS-T103) or holds no labelled cases (MS-T101, MS-T102), or `resume` finds no checkpoint (MS-T104).
         OutputError: `out` holds something already and `resume` is off (MS-T105).
-        UsageError: the bundle has no such loss (MS-T106).
+        UsageError: the bundle has no such loss (MS-T106); others see `options.overrides_of`.
+        BundleError: nothing of `init` fits (MS-T170); others see `options.overrides_of`.
     """
+    with joined():
+        return _train(bundle, data, out, init=init, minutes=minutes, epochs=epochs, loss=loss, freeze=tuple(freeze),
+                      thaw=thaw, teachers=tuple(map(str, teachers)), pseudo=pseudo, resume=resume)  # fmt: skip
+
+
+def _train(bundle: str | Path, data: Path, out: Path, *, init: str | Path | None, resume: bool, **options: Any) -> Path:
     if not data.exists():
         raise InputError("MS-T103", "no such folder", file=data, mend="give a folder with imagesTr and labelsTr")
     root = find_bundle(bundle)
     checkpoint = latest_checkpoint(out) if resume else None
     config = read_config(out if resume else root, "train")
-    asked = Asked(data, out, minutes=minutes, epochs=epochs, loss=loss, resume=resume)
-    overrides = overrides_of(config, asked)
+    if options["freeze"] and init is None and not resume:
+        what = "--freeze without --init: the parts would keep the weights that they were drawn with"
+        raise UsageError("MS-T172", what, mend="name what they come from: --init BUNDLE")
+    start = None if init is None or resume else require_weights(find_bundle(init))
+    overrides = overrides_of(config, Asked(data, out, resume=resume, bundle=out if resume else root, **options))
     if "medseg.training.datalist" in json.dumps(config):  # say what is wrong with `data` before anything is written
         datalist(str(data), "train", channels=_named_channels(config))
     if checkpoint is None:
-        copy_recipe(root, out)
+        first_alone(lambda: copy_recipe(root, out))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     trusted = is_trusted(root)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -83,11 +104,11 @@ def train_bundle(
         metadata = read_config(out, "metadata")
         parser = open_config(out, config, metadata, device=device, trusted=trusted, overrides=overrides)
         with _unwrapped():
-            declare(out, build(parser, ("train#dataset#data",), out))
-        start = None if init is None or resume else require_weights(find_bundle(init))
+            cases = build(parser, ("train#dataset#data",), out)
+            first_alone(lambda: declare(out, cases))
         with _unwrapped():
             _run(parser, start, checkpoint)
-    save_weights(read_weights(out / "models" / "model.pt"), out)
+    first_alone(lambda: save_weights(read_weights(out / "models" / "model.pt"), out))
     return out
 
 
@@ -131,6 +152,15 @@ def _unwrapped() -> Iterator[None]:
         raise cause from error
 
 
+def _start_from(weights: Path, networks: Sequence[Any], out: Path) -> None:
+    """Put what fits of another network's weights into each, say what does not, and write every name to init.json."""
+    state = read_weights(weights)
+    found = [load_fitting(network, state, weights) for network in networks]
+    if found and launched()[0] == 0:
+        logging.getLogger(__name__).info("start from %s: %s\n%s", weights, found[0].words(), found[0].table())
+        write_json(out / "init.json", {"weights": str(weights), **found[0].to_json()})
+
+
 def _run(parser: ConfigParser, start: Path | None, checkpoint: Path | None) -> None:
     """The config's own steps; before "run", weights to start from or a checkpoint to go on from are put in."""
     with warnings.catch_warnings():
@@ -139,9 +169,7 @@ def _run(parser: ConfigParser, start: Path | None, checkpoint: Path | None) -> N
             parser.get_parsed_content("initialize")
         parts = parser.get_parsed_content("checkpoint") if start or checkpoint else {}
         if start is not None:
-            for name in ("model", "ema"):
-                if name in parts:
-                    load_into(parts[name], read_weights(start), start)
+            _start_from(start, [parts[n] for n in ("model", "ema") if n in parts], Path(parser.get("bundle_root")))
         if checkpoint is not None:
             state = torch.load(checkpoint, weights_only=True, map_location="cpu")
             for name, part in parts.items():

@@ -25,6 +25,7 @@ from medseg.workflows.resume import open_folder
 from medseg.workflows.run import Run, foreseen
 from medseg.workflows.sampling import check_method, parse_method
 from medseg.workflows.settings import Settings
+from medseg.workflows.shares import is_first, own_device, run_shared, several
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +58,7 @@ def predict(
     deface: bool = False,
     progress: Reporter | None = None,
 ) -> PredictReport:
-    """Segment every case of `input` into `out`.
+    """Segment every case of `input` into `out`; the processes of torchrun share them (see `workflows.shares`).
 
     Args:
         input: a file, a DICOM folder, a folder of cases, an MSD dataset.json, an nnU-Net imagesTr, or a list.
@@ -106,7 +107,7 @@ def predict(
         raise UsageError("MS-U302", what, mend="add --uncertainty mc:20")
     method = None if uncertainty is None else parse_method(uncertainty, seed=seed, keep=samples)
     settings = Settings(
-        resolve_device(device),
+        resolve_device(own_device(device)),
         threads,
         deterministic,
         outside_domain,
@@ -124,16 +125,20 @@ def predict(
         (check_instance_method if bundle.finds_instances else check_method)(method, bundle)
     cases = cases_of(source, target, bundle, options)
     with computing(threads=threads, deterministic=deterministic), hear:
-        hear.plan(_plan_line(cases, bundle, settings))
+        if is_first():
+            hear.plan(_plan_line(cases, bundle, settings))
         if dry_run:
             finished = foreseen(cases, bundle, settings, target, resume=resume, overwrite=overwrite)
             report = PredictReport(target, plan=plan_cases(cases, bundle, settings, target, finished))
+        elif several():
+            report = run_shared(Run(cases, bundle, settings, target, target, hear), resume=resume, overwrite=overwrite)
         else:
             with output_lock(target) as work:
                 run = Run(cases, bundle, settings, target, work, hear)
                 open_folder(target, run.fixed, resume=resume, overwrite=overwrite)
                 report = run.all(resume=resume)
-        hear.finish(report)
+        if is_first():
+            hear.finish(report)
     return report
 
 

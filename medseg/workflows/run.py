@@ -44,26 +44,36 @@ class Run:
 
     def all(self, *, resume: bool) -> PredictReport:
         """Do every case; what is done when the user interrupts is listed too."""
+        self.begin(resume=resume)
+        state = "interrupted"
+        try:
+            for _, report in self.each(range(len(self.cases)), resume=resume):
+                self.reports.append(report)
+            state = "done"
+        finally:
+            self.write(state)
+        return PredictReport(self.out, tuple(self.reports))
+
+    def begin(self, *, resume: bool) -> None:
+        """Write in the folder that a run has begun; keep what it says of cases that this run is not about."""
         if resume:
             names = {case.name for case in self.cases}
             self.earlier = read_earlier(self.out, names, instances=self.bundle.finds_instances)
-        self._write("running")
-        state = "interrupted"
-        try:
-            found = {case.name: self._find(case) for case in self.cases} if resume else {}
-            waiting = [case for case in self.cases if found.get(case.name, _NEW).state not in _STAYS]
-            volumes = read_ahead(waiting, self.bundle.channels)
-            for number, case in enumerate(self.cases, 1):
-                self.hear.case(case.name, number, len(self.cases))
-                there = found.get(case.name, _NEW)
-                stays = there.state in _STAYS
-                report = self._leave(case, there) if stays else self._do(case, there, volumes)
-                self.reports.append(report)
-                self.hear.done(report)
-            state = "done"
-        finally:
-            self._write(state)
-        return PredictReport(self.out, tuple(self.reports))
+        self.write("running")
+
+    def each(self, places: Sequence[int], *, resume: bool) -> Iterator[tuple[int, CaseReport]]:
+        """Do the cases at these places of the list, one after the other; yields place and report."""
+        mine = [self.cases[place] for place in places]
+        found = {case.name: self._find(case) for case in mine} if resume else {}
+        waiting = [case for case in mine if found.get(case.name, _NEW).state not in _STAYS]
+        volumes = read_ahead(waiting, self.bundle.channels)
+        for place, case in zip(places, mine, strict=True):
+            self.hear.case(case.name, place + 1, len(self.cases))
+            there = found.get(case.name, _NEW)
+            stays = there.state in _STAYS
+            report = self._leave(case, there) if stays else self._do(case, there, volumes)
+            yield place, report
+            self.hear.done(report)
 
     def _files(self, case: Case) -> CaseFiles:
         return CaseFiles(self.out, case.name, self.settings.flat)
@@ -123,7 +133,8 @@ class Run:
         mark = str(next((row["outside_domain"] for row in record.get("measurements", ())), "no"))
         return CaseReport(case.name, status, folder, rows, notes=notes, outside_domain=outside, mark=mark)
 
-    def _write(self, state: str) -> None:
+    def write(self, state: str) -> None:
+        """Write what the folder holds beside its cases; `state` is 'running', 'done' or 'interrupted'."""
         instances = self.bundle.finds_instances
         write_run(self.out, self.reports, self.fixed, self.settings, state, self.earlier, instances=instances)
         if state != "running" and not self.settings.views:
