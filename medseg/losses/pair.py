@@ -63,22 +63,23 @@ class Pair:
         if self.target.shape[1] == channels:
             truth = self.target.to(self.logits.dtype)
             truth = truth if self.known is None else torch.where(self.known > 0, truth * self.known, 0)
-            if truth.numel() and (truth.max() > 1 + 1e-4 or truth.min() < 0):
+            low, high = (x.item() for x in truth.aminmax())
+            if high > 1 + 1e-4 or low < 0:
                 msg = (
-                    f"target from {truth.min().item():g} to {truth.max().item():g}, but each of its {channels} channels "
+                    f"target from {low:g} to {high:g}, but each of its {channels} channels "
                     "holds shares from 0 to 1; give shares, and ignore_index for voxels that do not count"
                 )
                 raise ValueError(msg)
             return truth
         labels = self.target if self.known is None else torch.where(self.known > 0, self.target, 0)
-        if labels.numel() and (labels.max() >= channels or labels.min() < 0):
+        low, high = (x.item() for x in labels.aminmax())
+        if high >= channels or low < 0:
             msg = (
-                f"labels from {labels.min().item():g} to {labels.max().item():g} for {channels} channels; give classes "
+                f"labels from {low:g} to {high:g} for {channels} channels; give classes "
                 f"0 to {channels - 1}, and ignore_index for voxels that do not count"
             )
             raise ValueError(msg)
-        index = torch.arange(channels, device=labels.device).view(1, -1, *[1] * (labels.ndim - 2))
-        truth = (labels.long() == index).to(self.logits.dtype)
+        truth = torch.cat([labels == c for c in range(channels)], 1).to(self.logits.dtype)
         return truth if self.known is None else truth * self.known
 
     @cached_property

@@ -69,10 +69,12 @@ class CrossEntropyLoss(PairLoss):
             return (each * counts).sum() / _at_least_tiny(counts.sum())
         log_probs = pair.logits.log_softmax(1)
         spread = smoothing / truth.shape[1]
-        smooth = truth * (1 - smoothing) + (spread if known is None else spread * known)
+        smooth = truth if not smoothing else truth * (1 - smoothing) + (spread if known is None else spread * known)
         each = -smooth * log_probs
         if self.gamma:
             each = each * (smooth - log_probs.exp()).abs() ** self.gamma
+        if self.weight is None:
+            return each.sum() / _at_least_tiny(truth.sum())
         return (each * weights).sum() / _at_least_tiny((truth * weights).sum())
 
 

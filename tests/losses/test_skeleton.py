@@ -1,4 +1,4 @@
-"""The soft skeleton against MONAI's, bit for bit, its gradient, and ties."""
+"""The soft skeleton against MONAI's, bit for bit, its gradient, and ties: compiled, and as on other devices."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ import torch
 from monai.losses.cldice import soft_skel
 from torch.autograd import gradcheck
 
+from medseg.losses import skeleton
 from medseg.losses.skeleton import soft_skeleton
 
 SHAPES = [(2, 2, 9, 7, 8), (1, 1, 1, 6, 5), (1, 3, 2, 1, 7), (1, 1, 1, 1, 1), (2, 1, 8, 9)]
+
+
+@pytest.fixture(params=["compiled", "any device"], autouse=True)
+def way(request, monkeypatch):
+    if request.param == "any device":
+        monkeypatch.setattr(skeleton, "compiled", lambda x: False)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
