@@ -6,6 +6,7 @@ Both wrap the recipe's loss and stand behind the label in the target (see `targe
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medseg.errors import UsageError
@@ -13,37 +14,56 @@ from medseg.training.distil import teacher_for
 from medseg.training.self_training import with_pseudo_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
 
-def lessons(
-    config: Mapping[str, Any],
-    student: Path,
-    *,
-    teachers: Sequence[str] = (),
-    pseudo: Path | None = None,
-    temperature: float = 2.0,
-    teacher_weight: float = 0.5,
-    pseudo_weight: float = 0.5,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Lessons:
+    """What there is to learn from beside labels.
+
+    Args:
+        teachers: bundles, see `Teacher`.
+        temperature: of the teacher's and the student's probabilities.
+        teacher_weight: share of the loss, see `DistillationLoss`.
+        pseudo: a predict OUT of unlabelled cases, see `pseudo_labels`.
+        pseudo_weight: of such a case beside a labelled one, see `CertaintyLoss`.
+
+    Raises:
+        UsageError: MS-T176 a number that makes no sense.
+    """
+
+    teachers: tuple[str, ...] = ()
+    temperature: float = 2.0
+    teacher_weight: float = 0.5
+    pseudo: Path | None = None
+    pseudo_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        wrong = (
+            ("--temperature", self.temperature, "above 0", self.temperature > 0),
+            ("--teacher-weight", self.teacher_weight, "a share from 0 to 1", 0 <= self.teacher_weight <= 1),
+            ("--pseudo-weight", self.pseudo_weight, "at least 0", self.pseudo_weight >= 0),
+        )
+        for option, value, wanted, fine in wrong:
+            if not fine:
+                raise UsageError("MS-T176", f"{option} {value:g}", mend=f"give {option} a number that is {wanted}")
+
+
+def taught(config: Mapping[str, Any], student: Path, lessons: Lessons) -> dict[str, Any]:
     """Overrides of train.json, {} where there is nothing but labels.
 
     Args:
         config: train.json, with what the user has chosen already (`base_loss`).
         student: the bundle that learns.
-        teachers: bundles, see `Teacher`.
-        pseudo: a predict OUT of unlabelled cases, see `pseudo_labels`.
-        temperature: of the teacher's and the student's probabilities.
-        teacher_weight: see `DistillationLoss`.
-        pseudo_weight: see `CertaintyLoss`.
+        lessons: what from.
 
     Raises:
         UsageError: MS-T175 the recipe has no loss that could be wrapped, or learns instances; MS-T173 see `teacher_for`.
         BundleError: see `teacher_for`.
         InputError: see `pseudo_labels`.
     """
-    if not teachers and pseudo is None:
+    if not lessons.teachers and lessons.pseudo is None:
         return {}
     key = next((name for name in ("base_loss", "loss") if config.get(name) is not None), None)
     train = config.get("train") or {}
@@ -56,17 +76,17 @@ def lessons(
         )
     loss, more = config[key], {}
     prepare: dict[str, Any] = {"_target_": "medseg.training.Targets"}
-    if pseudo is not None:
-        more |= with_pseudo_labels(config, pseudo)
-        loss = {"_target_": "medseg.training.CertaintyLoss", "loss": loss, "weight": pseudo_weight}
+    if lessons.pseudo is not None:
+        more |= with_pseudo_labels(config, lessons.pseudo)
+        loss = {"_target_": "medseg.training.CertaintyLoss", "loss": loss, "weight": lessons.pseudo_weight}
         prepare["doubt"] = True
-    if teachers:
-        prepare["teacher"] = teacher = teacher_for(student, teachers, temperature)
+    if lessons.teachers:
+        prepare["teacher"] = teacher = teacher_for(student, lessons.teachers, lessons.temperature)
         loss = {
             "_target_": "medseg.training.DistillationLoss",
             "loss": loss,
-            "weight": teacher_weight,
-            "temperature": temperature,
+            "weight": lessons.teacher_weight,
+            "temperature": lessons.temperature,
             "sigmoid": teacher["sigmoid"],
         }
     return {**more, key: loss, "train#trainer#prepare_batch": prepare}
