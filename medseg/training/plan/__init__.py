@@ -3,5 +3,5 @@
 plan            the whole: check, fingerprint, decisions, bundle
 problems, sources, look, check, split, shape     the dataset: what is there, what is wrong, what it is like
 spacing, normalisation, classes, patch, topology, memory, loss_choice, sampling, pace, anchors     a decision each
-template, segmentation, instances, described, config_text, card     the bundle as it is written
+template, segmentation, instances, described, planned, card     the bundle as it is written
 """

@@ -179,7 +179,7 @@ def _read(said: Mapping[str, Any]) -> tuple[dict[int, str], dict[str, tuple[int,
 
 def _side(name: str) -> tuple[str, int, int] | None:
     """(the name with the other side, where, which pair) of a name with a word for a side, None without."""
-    words = re.split(r"([^A-Za-z]+)", name)
+    words = re.split(r"([\s_.,/()-]+)", name)  # digits stay: L1 is a vertebra
     for pair, sides in enumerate(_SIDES):
         for n, word in enumerate(words):
             if word.casefold() in sides:

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medseg.bundle.check import check_bundle
+from medseg.bundle.config_text import config_text
 from medseg.errors import OutputError, UsageError
 from medseg.training.domain import domain_of
 from medseg.training.plan.card import REPORT, data_license, model_card, plan_report
 from medseg.training.plan.check import check_dataset, same_subjects
 from medseg.training.plan.classes import known_values
-from medseg.training.plan.config_text import config_text
 from medseg.training.plan.instances import plan_instances
 from medseg.training.plan.memory import read_size
 from medseg.training.plan.problems import DatasetError, Problem

@@ -66,17 +66,17 @@ def read_split(root: Path, cases: Sequence[Case], listed: Path | None = None) ->
     Raises:
         InputError: MS-T147 a file that does not say it in a form that is known, MS-C103 an unusable list.
     """
-    rows = {} if listed is None else _rows(listed)
+    rows = {} if listed is None else listed_cells(listed)
     subjects = {case.name: _subject(case.name, rows.get(case.name, {})) for case in cases}
     parts = {name: cells["split"].casefold() for name, cells in rows.items() if cells.get("split")}
     if listed is not None and parts:
         validation = tuple(name for name, part in parts.items() if part in _VALIDATION)
         train = tuple(name for name, part in parts.items() if part not in _VALIDATION)
         return Split(train, validation, f"column split of {listed.name}", listed, subjects)
-    file = _split_file(root)
+    file = split_file(root)
     if file is None:
         return Split(subjects=subjects)
-    train, validation = _of_json(file)
+    train, validation = folds_in(file)[0]
     return Split(train, validation, f"read from {file.name}", file, subjects)
 
 
@@ -116,6 +116,58 @@ def drawn(
     return Split(train, tuple(sorted(validation)), why, None, dict(subjects))
 
 
+def listed_cells(listed: Path) -> dict[str, dict[str, str]]:
+    """Case -> column -> cell of a CSV, columns in small letters, without empty cells.
+
+    Raises:
+        InputError: MS-T147 a row names no case, MS-C103 an unusable list.
+    """
+    out = {}
+    for row in table_rows(listed):
+        cells = {str(k).strip().casefold(): str(v).strip() for k, v in row.items() if v not in (None, "")}
+        name = cells.get("case") or cells.get("name") or cells.get("image")
+        if not name:
+            raise InputError(
+                "MS-T147", f"a row names no case: {dict(row)}", file=listed, mend="give it the columns case and subject"
+            )
+        out[_name(name)] = cells
+    return out
+
+
+def split_file(root: Path) -> Path | None:
+    """The file in a dataset's folder that says who trains, None where there is none."""
+    for name in _KNOWN:
+        if (root / name).is_file():
+            return root / name
+    others = sorted(root.glob("splits*.json"))
+    return others[0] if len(others) == 1 else None
+
+
+def folds_in(file: Path) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Names of the cases that train and that validate, of every fold in a file; one that says one split has one fold.
+
+    Raises:
+        InputError: MS-T147 it is not known what the file says.
+    """
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise _unreadable(file, f"it is no valid JSON ({error})") from error
+    if isinstance(content, dict) and isinstance(content.get("folds"), list):
+        content = content["folds"]
+    return [_of_json(one, file) for one in (content or [{}] if isinstance(content, list) else [content])]
+
+
+def _of_json(content: Any, file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if not isinstance(content, dict):
+        raise _unreadable(file, "it is neither a fold nor a list of folds")
+    validation = next((content[key] for key in _VALIDATION if key in content), None)
+    train = content.get("train")
+    if not isinstance(train, list) or not isinstance(validation, list) or not _all_text([*train, *validation]):
+        raise _unreadable(file, 'it has no lists of names "train" and "val"')
+    return tuple(_name(n) for n in train), tuple(_name(n) for n in validation)
+
+
 def split_problems(split: Split, cases: Mapping[str, Case]) -> list[Problem]:
     """Cases and subjects on both sides, and names that no case has."""
     if not split.said:
@@ -151,45 +203,6 @@ def _file(cases: Mapping[str, Case], name: str) -> str:
 def _subject(name: str, cells: Mapping[str, str]) -> str:
     bids = _BIDS.search(name)
     return cells.get("subject") or (bids[0] if bids else name)
-
-
-def _rows(listed: Path) -> dict[str, dict[str, str]]:
-    out = {}
-    for row in table_rows(listed):
-        cells = {str(k).strip().casefold(): str(v).strip() for k, v in row.items() if v not in (None, "")}
-        name = cells.get("case") or cells.get("name") or cells.get("image")
-        if not name:
-            raise InputError(
-                "MS-T147", f"a row names no case: {dict(row)}", file=listed, mend="give it the columns case and subject"
-            )
-        out[_name(name)] = cells
-    return out
-
-
-def _split_file(root: Path) -> Path | None:
-    for name in _KNOWN:
-        if (root / name).is_file():
-            return root / name
-    others = sorted(root.glob("splits*.json"))
-    return others[0] if len(others) == 1 else None
-
-
-def _of_json(file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    try:
-        content: Any = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise _unreadable(file, f"it is no valid JSON ({error})") from error
-    if isinstance(content, dict) and isinstance(content.get("folds"), list):
-        content = content["folds"]
-    if isinstance(content, list):
-        content = content[0] if content else {}
-    if not isinstance(content, dict):
-        raise _unreadable(file, "it is neither a fold nor a list of folds")
-    validation = next((content[key] for key in _VALIDATION if key in content), None)
-    train = content.get("train")
-    if not isinstance(train, list) or not isinstance(validation, list) or not _all_text([*train, *validation]):
-        raise _unreadable(file, 'it has no lists of names "train" and "val"')
-    return tuple(_name(n) for n in train), tuple(_name(n) for n in validation)
 
 
 def _all_text(names: list[Any]) -> bool:

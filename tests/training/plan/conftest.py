@@ -67,3 +67,20 @@ def blocks(tmp_path_factory) -> Path:
         made.case(f"block_{n}", n)
     made.say(channel_names={"0": "T2"}, labels={"background": 0, "kidney left": 1, "kidney right": 2}, name="Blocks")
     return made.root
+
+
+@pytest.fixture
+def fact():
+    """`fact(shape=..., spacing=..., forms={1: form}, low=, high=, zeros=)`: facts of a case that never was on disk."""
+    from medseg.training.plan.look import Facts, Grey
+    from medseg.training.plan.shape import Form
+
+    def make(
+        shape=(100, 100, 100), spacing=(1.0, 1.0, 1.0), forms=None, low=0.0, high=1000.0, zeros=0.0, name="a", **more
+    ):
+        plain = Form(1000, (1.0,), 5.0, tube=False, size_mm=(10.0, 10.0, 10.0))
+        values = more.pop("values", np.linspace(low, high, 1000, dtype=np.float32))
+        grey = tuple(Grey(low, high, zeros, values) for _ in range(more.pop("channels", 1)))
+        return Facts(name, shape, spacing, grey, {1: plain} if forms is None else forms, name, **more)
+
+    return make
