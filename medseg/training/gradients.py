@@ -7,7 +7,7 @@ torch 2.13 on CPUs) in bfloat16 convolutions over very small feature maps.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from monai.engines.utils import IterationEvents
@@ -15,6 +15,8 @@ from monai.engines.utils import IterationEvents
 from medseg.errors import MedsegError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ignite.engine import Engine
     from torch import nn
 
@@ -42,12 +44,24 @@ class GradientGuard:
         """Register with a trainer."""
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
 
+    def state_dict(self) -> dict[str, int]:
+        """What a checkpoint keeps."""
+        return {"skipped": self.skipped, "in_a_row": self._in_a_row}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.skipped, self._in_a_row = int(state["skipped"]), int(state["in_a_row"])
+
     def __call__(self, engine: Engine) -> None:
         """Clip, or drop all gradients of this step so that the optimizer leaves every weight as it is.
+
+        Where gradients of several batches are added up, only their sum is looked at.
 
         Raises:
             MedsegError: MS-T107 too many steps in a row had to be skipped.
         """
+        if not steps_now(engine):
+            return
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
         if torch.isfinite(norm):
             self._in_a_row = 0
@@ -62,3 +76,11 @@ class GradientGuard:
                 f"{self._in_a_row} steps in a row had no finite gradient",
                 mend="lower learning_rate in train.json, and look for scans with extreme values",
             )
+
+
+def steps_now(engine: Engine) -> bool:
+    """Whether the optimizer steps in this iteration of MONAI's trainer, which may add up gradients first."""
+    every = getattr(engine, "accumulation_steps", 1)
+    length = engine.state.epoch_length
+    done = engine.state.iteration if length is None else (engine.state.iteration - 1) % length + 1
+    return done % every == 0 or done == length

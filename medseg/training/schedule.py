@@ -37,12 +37,11 @@ class BudgetedSchedule:
         self.largest = [group["lr"] for group in optimizer.param_groups]
         self._spent_s = 0.0
         self._started: float | None = None
-        self._engine: Engine | None = None
-        self._epoch = 0
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer."""
         engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._stop_when_spent)
         engine.add_event_handler(Events.ITERATION_STARTED, self._set_rate)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._stop_when_spent)
 
@@ -68,19 +67,17 @@ class BudgetedSchedule:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps, so that a resumed run goes on with the same schedule."""
-        return {"spent_s": self.spent_s, "epoch": self._epoch if self._engine is None else self._engine.state.epoch}
+        return {"spent_s": self.spent_s}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
         self._spent_s = float(state["spent_s"])
-        self._epoch = int(state["epoch"])
+        if self._started is not None:  # what passed since the run began was spent on restoring it
+            self._started = time.monotonic()
 
     def _start(self, engine: Engine) -> None:
-        self._engine = engine
+        del engine
         self._started = time.monotonic()
-        if self._epoch:  # resumed: ignite counts from the state it finds here
-            engine.state.epoch = self._epoch
-            engine.state.iteration = self._epoch * (engine.state.epoch_length or 0)
 
     def _set_rate(self, engine: Engine) -> None:
         factor = self.factor(self.fraction(engine))

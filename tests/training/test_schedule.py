@@ -42,15 +42,44 @@ def test_by_minutes_it_stops_when_the_time_is_spent(monkeypatch):
     assert engine.state.epoch < 1000
 
 
-def test_a_resumed_run_goes_on_where_it_stopped():
-    first = BudgetedSchedule(optimizer(), warmup=0.1)
-    rates: list[float] = []
-    engine = Engine(lambda *_: rates.append(first.optimizer.param_groups[0]["lr"]))
-    first.attach(engine)
-    kept = {}
-    engine.add_event_handler(Events.EPOCH_COMPLETED(once=4), lambda _: kept.update(first.state_dict()))
-    engine.run([0] * 5, max_epochs=10)
+def test_by_epochs_it_follows_from_the_iteration_that_a_resumed_run_begins_with():
+    _, rates = run(BudgetedSchedule(optimizer(), warmup=0.1), epochs=10, length=5)
     second = BudgetedSchedule(optimizer(), warmup=0.1)
-    second.load_state_dict(kept)
-    _, rest = run(second, epochs=10, length=5)
-    assert rest == pytest.approx(rates[20:])
+    rest: list[float] = []
+    engine = Engine(lambda *_: rest.append(second.optimizer.param_groups[0]["lr"]))
+    second.attach(engine)
+
+    @engine.on(Events.STARTED)
+    def go_on(engine):
+        engine.state.epoch, engine.state.iteration = 4, 23
+
+    engine.run([0] * 5, max_epochs=10)
+    assert rest == rates[23:]
+
+
+def test_by_minutes_a_resumed_run_has_what_is_left(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(schedule_module.time, "monotonic", lambda: now[0])
+    first = BudgetedSchedule(optimizer(), minutes=2.0)
+    engine = Engine(lambda *_: now.__setitem__(0, now[0] + 1.0))
+    first.attach(engine)
+    engine.add_event_handler(Events.ITERATION_COMPLETED(once=30), lambda engine: engine.terminate())
+    engine.run([0] * 10, max_epochs=1000)
+    kept = first.state_dict()
+    assert kept == {"spent_s": 30.0}
+    steps: list[int] = []
+    second = BudgetedSchedule(optimizer(), minutes=2.0)
+    engine = Engine(lambda *_: (now.__setitem__(0, now[0] + 1.0), steps.append(1)))
+    second.attach(engine)
+
+    @engine.on(Events.STARTED)
+    def restore(engine):
+        now[0] += 1000.0  # loading takes time that is not the budget's
+        second.load_state_dict(kept)
+
+    engine.run([0] * 10, max_epochs=1000)
+    assert len(steps) == 90
+    third = BudgetedSchedule(optimizer(), minutes=2.0)
+    third.load_state_dict({"spent_s": 120.0})
+    engine, rates = run(third, epochs=10, length=5)
+    assert rates == []

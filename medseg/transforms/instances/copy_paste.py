@@ -48,6 +48,9 @@ class CopyPasted(RandomizableTransform, MapTransform):
         allow_missing_keys: skip images that are absent.
     """
 
+    #: A sample is made from those before it too (`medseg.training.CaseLoader`).
+    remembers = True
+
     def __init__(
         self,
         keys: str,
