@@ -52,7 +52,7 @@ def bias_of(choice: BiasField, shape: Sequence[int], device: torch.device | str 
 
 
 class RandBiasd(RandIntensityd):
-    """Shade images at random, a tenth of the time of MONAI's `RandBiasFieldd`, and brighter as often as darker.
+    """Shade images at random, in a quarter of the time of MONAI's `RandBiasFieldd`, and brighter as often as darker.
 
     Put it before intensities are normalised to mean 0: a factor acts on the distance from 0.
 

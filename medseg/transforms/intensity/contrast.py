@@ -30,7 +30,7 @@ def adjust_contrast(channel: Tensor, choice: Contrast) -> Tensor:
 
 
 class RandContrastd(RandIntensityd):
-    """Change the contrast at random, in a fifth of the time of MONAI's `RandScaleIntensityFixedMeand`.
+    """Change the contrast at random: MONAI's `RandScaleIntensityFixedMeand`, by channel and with a record.
 
     Args:
         keys: images (C, D, H, W).

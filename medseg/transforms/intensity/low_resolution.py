@@ -31,7 +31,7 @@ def lower_resolution(channel: Tensor, choice: LowResolution) -> Tensor:
 
 
 class RandLowResolutiond(RandIntensityd):
-    """Lower the resolution at random.
+    """Lower the resolution at random: MONAI's `RandSimulateLowResolutiond`, along chosen axes and with a record.
 
     Args:
         keys: images (C, D, H, W).

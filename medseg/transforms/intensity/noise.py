@@ -32,7 +32,7 @@ def add_noise(channel: Tensor, choice: Noise) -> Tensor:
 
 
 class RandNoised(RandIntensityd):
-    """Add Gaussian noise of random strength, in a sixth of the time of MONAI's `RandGaussianNoised`.
+    """Add Gaussian noise of random strength, in a quarter of the time of MONAI's `RandGaussianNoised`.
 
     Args:
         keys: images (C, D, H, W).
