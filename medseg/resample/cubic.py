@@ -28,14 +28,14 @@ def cubic_aligned(view: Aligned, out: np.ndarray, threads: int | None) -> None:
     array = view.array[tuple(a.picked if a.whole else slice(None) for a in view.axes)]
     ratio = [len(axis.x) / n for axis, n in zip(view.axes, view.array.shape, strict=True)]
     for axis in sorted((a for a in range(3) if not view.axes[a].whole), key=ratio.__getitem__):
-        array = _along(array, axis, view.axes[axis].x, threads)
+        array = along(array, axis, view.axes[axis].x, threads)
     view.inside(out)[...] = array
 
 
 def cubic_oblique(array: np.ndarray, source: Grid, target: Grid, fill: float, threads: int | None) -> np.ndarray:
     """Coefficients along all three axes, then 64 of them for each target voxel."""
     for axis in range(3):
-        array = _along(array, axis, None, threads)
+        array = along(array, axis, None, threads)
     mapping = target_to_source(source, target)
     out = np.empty(target.shape, np.float32)
     coefficients = np.ascontiguousarray(array)
@@ -53,7 +53,7 @@ def taps(x: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     return index, weight.astype(np.float32)
 
 
-def _along(array: np.ndarray, axis: int, x: np.ndarray | None, threads: int | None) -> np.ndarray:
+def along(array: np.ndarray, axis: int, x: np.ndarray | None, threads: int | None) -> np.ndarray:
     """Spline samples at x along one axis of a C-contiguous array, or the coefficients where x is None."""
     shape = list(array.shape)
     outer, n, inner = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])

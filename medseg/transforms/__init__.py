@@ -6,7 +6,7 @@ and have no twin here: RandScaleIntensityd and RandShiftIntensityd (brightness),
 the crops by label, and all of EnsureTyped, Compose, OneOf.
 
 Invertible, as MONAI understands it: RandMirrord. Not invertible: RandDeformd (what leaves the patch is gone), all
-changes of intensity, N4Biasd. ToNetworkGridd has its inverse in RestoreGridd.
+changes of intensity, N4Biasd. ToNetworkGridd has its inverse in RestoreGridd, ToNnunetGridd in FromNnunetGridd.
 """
 
 from medseg.transforms.batch import AugmentBatch
@@ -18,6 +18,7 @@ from medseg.transforms.intensity import RandBiasd, RandBlurd, RandContrastd, Ran
 from medseg.transforms.labelled_classes import LabelledClassesd
 from medseg.transforms.mirror import RandMirrord
 from medseg.transforms.n4 import N4Biasd
+from medseg.transforms.nnunet import FromNnunetGridd, ToNnunetGridd
 from medseg.transforms.preprocess import RestoreGridd, ToNetworkGridd
 from medseg.transforms.reader import VolumeReader, to_metatensor, to_volume
 from medseg.transforms.regions import RegionsFromLabeld
@@ -28,6 +29,7 @@ __all__ = [
     "CleanComponentsd",
     "CopyPasted",
     "DistanceMapsd",
+    "FromNnunetGridd",
     "InstancesFromLabeld",
     "LabelledClassesd",
     "N4Biasd",
@@ -43,6 +45,7 @@ __all__ = [
     "RegionsFromLabeld",
     "RestoreGridd",
     "ToNetworkGridd",
+    "ToNnunetGridd",
     "VolumeReader",
     "collate_instances",
     "replay",

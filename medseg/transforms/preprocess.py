@@ -119,7 +119,7 @@ class ToNetworkGridd(MapTransform):
         out = dict(data)
         target = None
         for key in self.key_iterator(out):
-            image = _check(out[key], key)
+            image = checked(out[key], key)
             source = _grid(image)
             target = target or network_grid(source, self.axcodes, self.spacing_mm, self.tolerance)
             put = _put_labels if key in self.label_keys else self._put_image
@@ -184,7 +184,7 @@ class RestoreGridd(MapTransform):
                 maps with values that are not whole.
         """
         out = dict(data)
-        ref = _check(out.get(self.ref), self.ref)
+        ref = checked(out.get(self.ref), self.ref)
         source = _grid(ref)
         if "input_affine" not in ref.meta or "input_shape" not in ref.meta:
             raise UsageError(
@@ -223,7 +223,8 @@ class RestoreGridd(MapTransform):
         return moved
 
 
-def _check(image: torch.Tensor | None, key: Hashable) -> MetaTensor:
+def checked(image: torch.Tensor | None, key: Hashable) -> MetaTensor:
+    """The image, if it is a (C, I, J, K) MetaTensor; raises UsageError MS-U150."""
     if isinstance(image, MetaTensor) and image.ndim == 4 and image.affine.shape == (4, 4):
         return image
     found = type(image).__name__ if image is None else f"{type(image).__name__} {tuple(image.shape)}"

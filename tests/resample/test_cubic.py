@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates, spline_filter1d
 
-from medseg.resample.cubic import _along, taps
+from medseg.resample.cubic import along, taps
 
 
 @given(st.integers(1, 12), st.lists(st.floats(0, 1), min_size=1, max_size=20))
@@ -27,7 +27,7 @@ def test_coefficients_equal_scipys(n, axis):
     shape[axis] = n
     array = np.random.default_rng(0).random(shape).astype(np.float32)
     want = spline_filter1d(array.astype(np.float64), 3, axis, mode="mirror") if n > 1 else array
-    np.testing.assert_allclose(_along(array, axis, None, 1), want, atol=1e-5)
+    np.testing.assert_allclose(along(array, axis, None, 1), want, atol=1e-5)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -38,4 +38,4 @@ def test_samples_along_one_axis_equal_scipys(axis):
     where[axis] = x
     grid = np.stack(np.meshgrid(*where, indexing="ij"))
     want = map_coordinates(array.astype(np.float64), grid, order=3, mode="mirror")
-    np.testing.assert_allclose(_along(array, axis, x, 2), want, atol=1e-5)
+    np.testing.assert_allclose(along(array, axis, x, 2), want, atol=1e-5)
