@@ -36,6 +36,7 @@ class Pace:
         val_interval: epochs between validations.
         at_least: cases that an epoch has at least, 0 where there are enough.
         cache_rate: share of the cases that stay in memory.
+        cache_gb: what they may take, 1e9 bytes.
         choices: what and why.
     """
 
@@ -43,6 +44,7 @@ class Pace:
     val_interval: int
     at_least: int
     cache_rate: float
+    cache_gb: float
     choices: tuple[Choice, ...]
 
 
@@ -76,6 +78,7 @@ def pace_of(
         interval,
         cases if rounds > 1 else 0,
         rate,
+        round(cache_bytes / 1e9, 3),
         (
             Choice(
                 "epochs",

@@ -64,6 +64,8 @@ def write_train(
     """
     config |= {"epochs": pace.epochs, "val_interval": pace.val_interval, "batch_size": batch}
     config["patch_size"] = list(patch)
+    if "cache_gb" in config:
+        config["cache_gb"] = pace.cache_gb
     train, validate = config["train"], config["validate"]
     loading = until(train["deterministic_transforms"], "ToNetworkGridd")
     loading[-1]["spacing_mm"] = list(spacing_mm)
