@@ -58,7 +58,7 @@ class DatasetError(InputError):
         about = len({problem.file for problem in faults})
         super().__init__(
             "MS-T140",
-            f"the dataset has {many(len(faults), 'fault')} in {many(about, 'file')}; nothing was planned",
+            f"the dataset has {many(len(faults), 'fault')} in {many(about, 'file')}; nothing was written",
             file=file,
             mend="mend or remove these files, then type the same command again",
         )
