@@ -5,6 +5,7 @@ gate.py         what a config may build                trust.py    what the user
 expressions.py  what a `$` expression may compute      weights.py  never a pickle's code
 domain.py       what it was trained on, and whether a scan is that
 check.py        does a bundle keep its promises
+export.py       its network as files that run without torch, checked against torch
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from medseg.bundle.check_instances import INSTANCES, instance_problems, kind_pro
 from medseg.bundle.config import read_config
 from medseg.bundle.described import read_channels, read_labels
 from medseg.bundle.domain import Domain
+from medseg.bundle.export_record import RECORD, read_exported, stale_exports
 from medseg.bundle.gate import GatedParser
 from medseg.bundle.load import build, load_bundle
 from medseg.bundle.metadata import fake_shape, metadata_problems
@@ -80,6 +81,7 @@ def check_bundle(path_or_name: str | Path) -> list[Problem]:
     found += [Problem("MS-B317", m, "configs/inference.json") for m in kind_problems(root, metadata)]
     found += _card(root)
     found += _network(root, metadata)
+    found += _raised(lambda: read_exported(root), RECORD, warning=True) or _exported(root)
     if all(problem.warning for problem in found):
         found += _uncertainty(root)
     return sorted(found, key=lambda problem: problem.warning)
@@ -161,6 +163,12 @@ def _weights(root: Path, network: torch.nn.Module) -> list[Problem]:
     return found
 
 
+def _exported(root: Path) -> list[Problem]:
+    """No exported file is of other weights than the bundle's."""
+    mend = "medseg predict --engine refuses it: export it again"
+    return [Problem("MS-B123", f"{what}; {mend}", file, True) for file, what in stale_exports(root)]
+
+
 def _uncertainty(root: Path) -> list[Problem]:
     """What is declared of uncertainty is understood, and every member of the ensemble loads."""
     declared = read_config(root, "inference").get("uncertainty")
@@ -202,9 +210,9 @@ def _as_in_validation(network: torch.nn.Module, shape: tuple[int, ...]) -> dict[
     return {"truth": [truth_of(torch.zeros(shape, dtype=torch.int64), none, none)]}
 
 
-def _raised(action: Any, file: str) -> list[Problem]:
+def _raised(action: Any, file: str, *, warning: bool = False) -> list[Problem]:
     try:
         action()
     except MedsegError as error:
-        return [Problem(error.code, error.what, file)]
+        return [Problem(error.code, error.what, file, warning)]
     return []

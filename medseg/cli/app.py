@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import medseg
-from medseg.cli import bundle, bundles, demo, doctor, evaluate, inspect, plan, predict, rank, train, view
+from medseg.cli import bundle, bundles, demo, doctor, evaluate, export, inspect, plan, predict, rank, train, view
 from medseg.cli.console import show_crash, show_error, stderr
 from medseg.errors import MedsegError
 
@@ -40,6 +40,7 @@ app.command()(evaluate.evaluate)
 app.command()(plan.plan)
 app.command()(train.train)
 app.command()(rank.rank)
+bundle.app.command()(export.export)
 app.add_typer(bundle.app, name="bundle")
 
 

@@ -15,6 +15,10 @@ def predict(
     out: options.Out,
     bundle: options.Bundle,
     device: options.Device = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(metavar="torch|onnx|openvino", help="What computes the network; see medseg bundle export."),
+    ] = "torch",
     threads: options.Threads = None,
     uncertainty: Annotated[
         str | None,
@@ -71,6 +75,7 @@ def predict(
             bundle,
             out,
             device=device,
+            engine=engine,
             threads=threads,
             options=reading,
             outside_domain=outside_domain,

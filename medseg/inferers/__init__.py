@@ -6,12 +6,14 @@ blend.py      the ring accumulator            memory.py     what happens when me
 sinks.py      what is kept of a slab          body.py       leave out the air
 sliding.py    SlidingWindowInferer            plan.py       windows and memory in advance
 rewrite.py    bf16 on a CPU: few channels     lone.py       fp32 on a CPU: a window alone
+engine.py     an exported network instead
 
 Where is the model unsure?
 uncertain.py  UncertainInferer                moments.py    mean, entropies, votes, streaming
 sampler.py    what all samplers share         replay.py     only what lies behind the first dropout
 dropout.py    McDropout                       ensemble.py   Ensemble
 mirrored.py   Mirrored: test-time mirroring   joined.py     a convolution's part that stays the same
+mirror_mean.py  MirrorMean: logits averaged over mirror images, one answer
 
 instances/    InstanceInferer: objects one by one, with a network that finds them
 """

@@ -19,15 +19,23 @@ def full_resolution(output: object, windows: Tensor) -> Tensor:
     Raises:
         UsageError: MS-U144 where it has another shape than the windows.
     """
+    tensor = segmented(output)
+    if tensor is None:
+        raise _refused(type(output).__name__, windows)
+    if tensor.ndim != windows.ndim or tensor.shape[0] != windows.shape[0] or tensor.shape[2:] != windows.shape[2:]:
+        raise _refused("Tensor", windows, tuple(tensor.shape))
+    return tensor
+
+
+def segmented(output: object) -> Tensor | None:
+    """The tensor of an output that is segmented, whatever its shape; None where there is none."""
     while not isinstance(output, Tensor):
         if isinstance(output, Mapping) and output:
             output = output["pred"] if "pred" in output else next(iter(output.values()))
         elif isinstance(output, Sequence) and not isinstance(output, str) and output:
             output = output[0]
         else:
-            raise _refused(type(output).__name__, windows)
-    if output.ndim != windows.ndim or output.shape[0] != windows.shape[0] or output.shape[2:] != windows.shape[2:]:
-        raise _refused("Tensor", windows, tuple(output.shape))
+            return None
     return output
 
 

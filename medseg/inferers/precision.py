@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from medseg.inferers.engine import engine_of
 from medseg.inferers.memory import Event, is_out_of_memory
 from medseg.inferers.outputs import full_resolution
 from medseg.inferers.rewrite import fill_lanes
@@ -85,6 +86,8 @@ def choose_precision(
         What to compute with, and the event to report where the labels were compared.
     """
     own = Chosen(network, network_dtype(network))
+    if (engine := engine_of(network)) is not None:
+        return own, Event("MS-M213", f"computed by {engine.version} in fp32")
     if precision == "fp32":
         return own, None
     if precision == "bf16":
@@ -183,7 +186,7 @@ def most_contrast(windows: Callable[[int], Tensor], count: int, wanted: int = CH
 
 def agreement(first: Tensor, second: Tensor, regions: Sequence[int] | None) -> Agreement:
     """How far the labels of two outputs (K, *roi) of one window agree."""
-    a, b = (_labels(output.float(), regions) for output in (first, second))
+    a, b = (labels_of(output.float(), regions) for output in (first, second))
     same = a == b
     either = (a > 0) | (b > 0)
     foreground = int(either.sum())
@@ -221,7 +224,8 @@ def bf16_or_reason(
     return (candidate if worst.suffices else None), said
 
 
-def _labels(scores: Tensor, regions: Sequence[int] | None) -> Tensor:
+def labels_of(scores: Tensor, regions: Sequence[int] | None) -> Tensor:
+    """The labels (*roi) of one output (K, *roi): its largest class, or its regions painted."""
     if regions is not None:
         return painted_regions(scores, regions)
     return largest_class(scores) if scores.shape[0] > 1 else painted_regions(scores, (1,))

@@ -10,6 +10,7 @@ from medseg.bundle.domain import MARGINS, Violation, check_domain, check_result
 from medseg.errors import DomainError
 from medseg.workflows import record as records
 from medseg.workflows.doubt import flags
+from medseg.workflows.engine import describe_engine
 from medseg.workflows.measure import MARKS, Measurement, measure
 from medseg.workflows.sampling import calibration
 from medseg.workflows.segment import segment
@@ -139,6 +140,7 @@ def run_case(
         },
         "inference": {
             **records.describe_machine(settings.device),
+            **describe_engine(bundle.network),
             **records.describe_inferer(bundle.inferer),
             "network_shape": list(made.network_shape),
             "events": [asdict(event) for event in made.events],

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from medseg.bundle.load import Bundle, load_bundle
 from medseg.errors import UsageError
 from medseg.readers.options import ReadOptions
-from medseg.workflows.compute import computing, resolve_device
+from medseg.workflows.compute import computing
+from medseg.workflows.engine import engine_device, with_engine
 from medseg.workflows.inputs import cases_of
 from medseg.workflows.instance_samples import check_instance_method
 from medseg.workflows.lock import output_lock
@@ -56,6 +57,7 @@ def predict(
     mrb: bool = False,
     dicom: str | None = None,
     deface: bool = False,
+    engine: str = "torch",
     progress: Reporter | None = None,
 ) -> PredictReport:
     """Segment every case of `input` into `out`; the processes of torchrun share them (see `workflows.shares`).
@@ -81,16 +83,19 @@ def predict(
         mrb: write each scene as one file too.
         dicom: 'binary' or 'labelmap': write DICOM SEG, parametric maps and measurements for cases from DICOM.
         deface: mask the face of a head in report.html.
+        engine: 'torch', or 'onnx' or 'openvino' for what `medseg bundle export` wrote.
         progress: hears what happens.
 
     Returns:
         What became of each case, and the exit code.
 
     Raises:
-        BundleError: the bundle is refused or has no weights.
+        BundleError: the bundle is refused or has no weights; MS-B122, MS-B123, MS-B126, MS-B127 it has no sound export
+            for the engine.
+        MissingExtraError: MS-U310 the engine is not installed.
         OutputError: MS-O301 to MS-O305, the folder is in use or must not be written.
         UsageError: MS-U301 unknown device, MS-U302 options that contradict each other, MS-U307 unknown kind of
-            uncertainty, MS-U308 and MS-U146 to MS-U149 one that the bundle cannot do; MS-O306 `out` lies inside the
+            uncertainty, MS-U311 to MS-U313 the engine is unknown or cannot do that, MS-U308 and MS-U146 to MS-U149 one that the bundle cannot do; MS-O306 `out` lies inside the
             folder that is read.
         InputError: no case was found, or two would write one output.
         KeyboardInterrupt: passed on; what is finished is kept and listed.
@@ -107,7 +112,7 @@ def predict(
         raise UsageError("MS-U302", what, mend="add --uncertainty mc:20")
     method = None if uncertainty is None else parse_method(uncertainty, seed=seed, keep=samples)
     settings = Settings(
-        resolve_device(own_device(device)),
+        engine_device(engine, own_device(device)),
         threads,
         deterministic,
         outside_domain,
@@ -118,9 +123,11 @@ def predict(
         mrb=mrb,
         dicom=dicom,
         deface=deface,
+        engine=engine,
     )
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(os.fspath(bundle), device=settings.device)
+    bundle = with_engine(bundle, engine, method, threads=threads)
     if method is not None:
         (check_instance_method if bundle.finds_instances else check_method)(method, bundle)
     cases = cases_of(source, target, bundle, options)
@@ -147,6 +154,7 @@ def _plan_line(cases: Sequence[Case], bundle: Bundle, settings: Settings) -> str
     window = "" if roi is None else f" | windows of {'x'.join(str(n) for n in _triple(roi))}"
     method = "" if settings.method is None else f" | uncertainty {settings.method.words}"
     threads = "" if settings.threads is None else f", {settings.threads} threads"
+    threads += "" if settings.engine == "torch" else f", {settings.engine}"
     count = f"{len(cases)} case{'s' if len(cases) != 1 else ''}"
     return f"{count} | {bundle.name} {bundle.version} | {settings.device}{threads}{window}{method}"
 

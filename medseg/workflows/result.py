@@ -22,7 +22,8 @@ from medseg.readers.cases import find_cases, load_case
 from medseg.readers.options import ReadOptions
 from medseg.volume import Volume
 from medseg.workflows.case_run import CaseResult, run_case
-from medseg.workflows.compute import computing, resolve_device
+from medseg.workflows.compute import computing
+from medseg.workflows.engine import engine_device, with_engine
 from medseg.workflows.instance_samples import check_instance_method
 from medseg.workflows.layout import CaseFiles
 from medseg.workflows.lock import output_lock
@@ -117,6 +118,7 @@ def predict(
     deterministic: bool = False,
     uncertainty: str | None = None,
     seed: int = 0,
+    engine: str = "torch",
     progress: Callable[[int, int], None] | None = None,
     name: str | None = None,
     **options: Any,
@@ -133,12 +135,15 @@ def predict(
         deterministic: only algorithms that give the same bits again.
         uncertainty: 'mc', 'mc:20', 'tta', 'ensemble' or 'ensemble+tta'; None: none.
         seed: of Monte Carlo dropout.
+        engine: 'torch', or 'onnx' or 'openvino' for what `medseg bundle export` wrote.
         progress: called with (windows done, windows in all).
         name: of the case; its file or folder name by default.
         options: fields of `medseg.readers.options.ReadOptions`, such as `series="3"`.
 
     Raises:
-        UsageError: MS-U304 an array without an affine, or an affine without an array.
+        UsageError: MS-U304 an array without an affine, or an affine without an array; MS-U311 to MS-U313 the engine is
+            unknown or cannot do that.
+        MissingExtraError: MS-U310 the engine is not installed.
         InputError: the source cannot be read; MS-O307 it holds several cases.
         DomainError: it lies outside what the bundle was trained on.
         BundleError: the bundle is refused, has no weights, or does not give a label map.
@@ -152,10 +157,17 @@ def predict(
         )
     method = None if uncertainty is None else parse_method(uncertainty, seed=seed)
     settings = Settings(
-        resolve_device(device), threads, deterministic, outside_domain, options=ReadOptions(**options), method=method
+        engine_device(engine, device),
+        threads,
+        deterministic,
+        outside_domain,
+        options=ReadOptions(**options),
+        method=method,
+        engine=engine,
     )
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(os.fspath(bundle), device=settings.device)
+    bundle = with_engine(bundle, engine, method, threads=threads)
     if method is not None:
         (check_instance_method if bundle.finds_instances else check_method)(method, bundle)
     start = time.perf_counter()

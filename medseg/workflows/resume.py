@@ -151,7 +151,9 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     if before.get("flat") != now["flat"]:
         found.append("--flat" if before.get("flat") else "one folder a case (without --flat)")
     old_outputs = before.get("produced", {})
-    if others := [f"{key}={old_outputs.get(key)}" for key, v in now["produced"].items() if old_outputs.get(key) != v]:
+    new_outputs = now.get("produced", {})
+    keys = [*new_outputs, *(key for key in old_outputs if key not in new_outputs)]
+    if others := [f"{key}={old_outputs.get(key)}" for key in keys if old_outputs.get(key) != new_outputs.get(key)]:
         found.append(f"other outputs ({', '.join(others)})")
     return found
 

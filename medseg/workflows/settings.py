@@ -30,6 +30,7 @@ class Settings:
         mrb: write the scene as one file too.
         dicom: 'binary' or 'labelmap': write DICOM objects for cases from DICOM; None: no.
         deface: mask the face of a head in the report.
+        engine: what computes the network.
 
     Raises:
         UsageError: MS-U302 settings that contradict each other.
@@ -46,6 +47,7 @@ class Settings:
     mrb: bool = False
     dicom: str | None = None
     deface: bool = False
+    engine: str = "torch"
 
     def __post_init__(self) -> None:
         if self.mrb and not self.views:
@@ -66,4 +68,5 @@ class Settings:
             "mrb": self.mrb,
             "dicom": self.dicom,
             "deface": self.deface,
+            **({} if self.engine == "torch" else {"engine": self.engine}),
         }

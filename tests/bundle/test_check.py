@@ -224,3 +224,24 @@ def test_members_of_the_ensemble_are_loaded(ours, edit):
     assert codes(ours) == ["MS-B113"]
     edit(ours, "inference", lambda c: c.update(uncertainty={"mirrors": "LR"}))
     assert codes(ours) == ["MS-B115"]
+
+
+def test_exported_files_of_other_weights_are_told(zoo, build):
+    from medseg.bundle.export_record import add_exported
+    from medseg.writers.atomic import sha256
+
+    (zoo / "models" / "model.onnx").write_bytes(b"graph")
+    weights = zoo / "models" / "model.safetensors"
+    row = {
+        "sha256": {"models/model.onnx": sha256(zoo / "models" / "model.onnx")},
+        "weights": "models/model.safetensors",
+        "weights_sha256": sha256(weights),
+    }
+    add_exported(zoo, {"models/model.onnx": row})
+    assert warnings(zoo) == ["MS-B304"]
+    build.write_weights(zoo, seed=3)
+    (told,) = [problem for problem in check_bundle(zoo) if problem.code == "MS-B123"]
+    assert (told.warning, told.file) == (True, "models/model.onnx")
+    assert "other weights than models/model.safetensors" in told.message
+    (zoo / "models" / "exported.json").write_text("{", encoding="utf-8")
+    assert "MS-B123" in warnings(zoo)

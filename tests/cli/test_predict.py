@@ -36,6 +36,7 @@ def test_plain_use_takes_the_defaults(asked):
     assert kwargs.pop("options") == ReadOptions()
     assert kwargs.pop("progress") is not None
     assert kwargs.pop("device") == "auto"
+    assert kwargs.pop("engine") == "torch"
     assert [kwargs.pop(name) for name in ("threads", "uncertainty", "dicom")] == [None] * 3
     assert kwargs.pop("views") is True
     assert kwargs.pop("seed") == 0
