@@ -60,7 +60,7 @@ _ATTRIBUTES = """
     run to parameters state_dict load_state_dict eval train values keys items get split rsplit lower upper join
     replace strip lstrip rstrip startswith endswith index count shape ndim size dim dtype device type float int long
     bool half cpu numpy mean max min sum std argmax squeeze unsqueeze permute transpose flatten reshape clone any all
-    item state output metrics epoch iteration batch network optimizer inferer transforms data ema_model meta
+    item state output metrics epoch iteration batch network optimizer inferer transforms data ema_model meta leave
 """
 ATTRIBUTES = frozenset(_ATTRIBUTES.split())
 

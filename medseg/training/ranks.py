@@ -37,7 +37,8 @@ def launched() -> tuple[int, int]:
         rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     except (KeyError, ValueError):
         return 0, 1
-    return (rank, count) if 0 <= rank < count else (0, 1)
+    # Queues and containers set the first two as well; where the others are, torchrun says.
+    return (rank, count) if 0 <= rank < count and "MASTER_ADDR" in os.environ else (0, 1)
 
 
 def local_device() -> torch.device:
@@ -65,8 +66,10 @@ def joined(backend: str | None = None, timeout: timedelta = PATIENCE) -> Iterato
     _join(backend, timeout)
     try:
         yield rank, count
-    finally:
-        _leave()
+    except BaseException:
+        _leave(together=False)  # the others may never come to this point: torchrun ends them
+        raise
+    _leave(together=True)
 
 
 def first_alone(action: Callable[[], Any]) -> Any:
@@ -104,7 +107,8 @@ class Rank:
     """This process among those of torchrun, as a component of a bundle: who builds it has joined the others.
 
         "rank": {"_target_": "medseg.training.Rank"},
-        "device": "$@rank.device"
+        "device": "$@rank.device",
+        "finalize": ["$@rank.leave()"]
 
     Attributes:
         index: number of this process, 0 for the one that writes.
@@ -115,9 +119,15 @@ class Rank:
     def __init__(self) -> None:
         self.index, self.count = launched()
         self.device = local_device()
-        if self.count > 1 and not dist.is_initialized():
+        self._joined = self.count > 1 and not dist.is_initialized()
+        if self._joined:
             _join(None, PATIENCE)
-            atexit.register(_leave)
+            atexit.register(_leave, together=False)
+
+    def leave(self) -> None:
+        """Wait for the others and part, if this object has joined them: who leaves first breaks what others still do."""
+        if self._joined:
+            _leave(together=True)
 
 
 class Replicated(nn.parallel.DistributedDataParallel):
@@ -165,6 +175,9 @@ def _join(backend: str | None, timeout: timedelta) -> None:
     dist.init_process_group(backend or ("nccl" if device.type == "cuda" else "gloo"), timeout=timeout)
 
 
-def _leave() -> None:
-    if dist.is_initialized():
-        dist.destroy_process_group()
+def _leave(*, together: bool) -> None:
+    if not dist.is_initialized():
+        return
+    if together:
+        dist.barrier()
+    dist.destroy_process_group()

@@ -185,7 +185,7 @@ def with_pseudo_labels(config: Mapping[str, Any], folder: Path) -> dict[str, Any
         "train#dataset#data": {
             "_target_": "medseg.training.WithPseudoLabels",
             "labelled": deepcopy(train["dataset"]["data"]),
-            "folder": str(folder),
+            "folder": str(folder.resolve()),
         },
     }
 

@@ -28,7 +28,9 @@ PATIENCE = timedelta(days=30)
 
 def several() -> bool:
     """Whether torchrun started more than one process; as `training.ranks.launched`, without loading what trains."""
-    return os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1") and os.environ.get("RANK", "").isdigit()
+    if "MASTER_ADDR" not in os.environ or os.environ.get("WORLD_SIZE", "1") in ("", "0", "1"):
+        return False
+    return os.environ.get("RANK", "").isdigit()
 
 
 def is_first() -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -160,3 +163,70 @@ def test_a_thawed_part_drops_out_again():
     engine.run(range(2), max_epochs=1)
     assert not torch.equal(network.train()(x), network(x))
     assert all(weight.requires_grad for weight in network.parameters())
+
+
+TOGETHER = """
+import sys
+import torch
+from ignite.engine import Engine
+from torch import nn
+from medseg.training.freezing import Thaw
+from medseg.training.ranks import Replicated, joined
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.head = nn.Conv3d(1, 4, 3), nn.Conv3d(4, 2, 1)
+    def forward(self, x):
+        return self.head(self.encoder(x))
+
+class Half:
+    def fraction(self, engine):
+        return (engine.state.iteration - 1) / 6
+
+with joined() as (rank, count):
+    torch.manual_seed(0)
+    inner = Net()
+    images = torch.rand(6, 4, 1, 6, 6, 6)
+    network = Replicated(inner, find_unused_parameters=True) if count > 1 else inner
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
+    thaw = Thaw(network, optimizer, Half(), share=0.5)
+    kept = []
+
+    def update(engine, batch):
+        network.train()
+        optimizer.zero_grad()
+        network(batch[rank::count]).square().mean(dim=(1, 2, 3, 4)).mean().backward()
+        optimizer.step()
+        kept.append(inner.encoder.weight.detach().clone())
+
+    engine = Engine(update)
+    thaw.attach(engine)
+    engine.run(list(images), max_epochs=1)
+    if rank == 0:
+        torch.save({"network": inner.state_dict(), "kept": kept}, sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_thaw_as_one_does(tmp_path):
+    (tmp_path / "together.py").write_text(TOGETHER, encoding="utf-8")
+    found = {}
+    for count in (1, 2):
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"] if count > 1 else []
+        done = subprocess.run(
+            [sys.executable, *launcher, "together.py", f"{count}.pt"],
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        found[count] = torch.load(tmp_path / f"{count}.pt", weights_only=True)
+    one, two = found[1], found[2]
+    for name, value in one["network"].items():
+        assert torch.allclose(value, two["network"][name], atol=1e-6), name
+    steps = [not torch.equal(a, b) for a, b in zip(two["kept"], two["kept"][1:], strict=False)]
+    assert steps == [False, False, True, True, True]

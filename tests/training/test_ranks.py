@@ -32,18 +32,6 @@ PER_SAMPLE = {
     "include_background": False,
     "batch": False,
 }
-#: The order of two processes' samples, for one.
-IN_ORDER = {
-    "train#sampler": {
-        "_target_": "DistributedSampler",
-        "dataset": "@train#dataset",
-        "num_replicas": 1,
-        "rank": 0,
-        "shuffle": True,
-    },
-    "train#dataloader#sampler": "@train#sampler",
-    "train#dataloader#shuffle": False,
-}
 
 
 def python(*words: str, folder: Path, processes: int = 1, code: int = 0) -> str:
@@ -81,7 +69,10 @@ def cubes(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> Path:
-    """The shipped recipe, small, in float32, with a loss that is a mean over samples and nothing random."""
+    """The shipped recipe, small, in float32, with a loss that is a mean over samples and without dropout.
+
+    Its augmentation stays: each sample's is drawn by the sample's number among those of all processes.
+    """
     root = tmp_path_factory.mktemp("ranks") / "cubes_segmentation"
     shutil.copytree(find_bundle(BUNDLE), root, ignore=shutil.ignore_patterns("models"))
     for name in ("train", "inference"):
@@ -92,52 +83,75 @@ def recipe(tmp_path_factory) -> Path:
             config |= {"patch_size": [16, 16, 16], "val_interval": 1, "epochs": 3, "batch_size": 4}
             config["validation"] = ["cube_08", "cube_09", "cube_10"]
             config["losses"] = {"dice_ce": PER_SAMPLE}
-            config["train"]["random_transforms"] = config["train"]["random_transforms"][-1:]  # EnsureTyped
             config["train"]["inferer"] = {"_target_": "SimpleInferer"}
+            config["validate"]["inferer"] = config["validate"]["inferer"]["inferer"]
         path.write_text(json.dumps(config), encoding="utf-8")
-    (root / "configs" / "in_order.json").write_text(json.dumps(IN_ORDER), encoding="utf-8")
     return root
 
 
-def trained(run: Path) -> dict[str, torch.Tensor]:
+def trained(models: Path) -> dict[str, torch.Tensor]:
     """Every number of the last checkpoint's network and its moving average."""
-    (path,) = run.glob("resume_*.pt")
+    path = max(models.glob("resume_*.pt"))
     state = torch.load(path, weights_only=True)
-    return {f"{part}.{key}": value for part in ("model", "ema") for key, value in state[part].items()}
+    assert state["iteration"] == 6
+    return {f"{part}.{key}": value for part in ("model", "ema") for key, value in state["parts"][part].items()}
 
 
 def scores(said: str) -> list[float]:
-    """The validation's mean Dice of every epoch, as it was told."""
-    return [float(hit) for hit in re.findall(r"val_mean_dice: ([\d.]+)", said)]
+    """The different mean Dice of the validations, in order, as MONAI told them in full."""
+    return list(dict.fromkeys(float(hit) for hit in re.findall(r"val_mean_dice: (\d\.\d{6,})", said)))
+
+
+def assert_same(one: Path, two: Path) -> None:
+    a, b = trained(one), trained(two)
+    assert a.keys() == b.keys()
+    apart = {key: (a[key].float() - b[key].float()).abs().max().item() for key in a}
+    assert max(apart.values()) < 1e-5, apart
 
 
 @pytest.mark.slow
 def test_two_processes_are_one_with_their_batches_together(cubes, recipe, tmp_path):
     """4 at a time in one process, 2 in each of two: the same weights within 1e-5, the same scores, one that writes."""
-    named = {1: ["train", "in_order"], 2: ["train", "multi_gpu_train"]}
-    said = {
-        count: python(
+    named = {1: ["train"], 2: ["train", "multi_gpu_train"]}
+    said = {}
+    for count, configs in named.items():
+        paths = [str(recipe / "configs" / f"{name}.json") for name in configs]
+        said[count] = python(
             *["-m", "monai.bundle", "run", "--bundle_root", str(recipe), "--dataset_dir", str(cubes)],
             *["--output_dir", str(tmp_path / str(count)), "--batch_size", str(4 // count)],
-            *["--config_file", str([str(recipe / "configs" / f"{name}.json") for name in configs])],
+            *["--config_file", str(paths) if count > 1 else paths[0]],
             folder=tmp_path,
             processes=count,
         )
-        for count, configs in named.items()
-    }
-    one, two = trained(tmp_path / "1"), trained(tmp_path / "2")
-    assert one.keys() == two.keys()
-    apart = {key: (one[key].float() - two[key].float()).abs().max().item() for key in one}
-    assert max(apart.values()) < 1e-5, apart
-    start = torch.load(next((tmp_path / "1").glob("resume_*.pt")), weights_only=True)
-    assert start["schedule"]["epoch"] == 3
-    assert len(scores(said[1])) >= 3
+    assert_same(tmp_path / "1", tmp_path / "2")
+    assert len(scores(said[1])) == 3
     assert scores(said[2]) == pytest.approx(scores(said[1]), abs=1e-4)
-    assert said[2].count("saved final checkpoint") == said[1].count("saved final checkpoint") == 1
+    assert [text.count("saved final weights") for text in said.values()] == [1, 1]
+
+
+@pytest.mark.slow
+def test_medseg_train_in_two_processes_is_one(cubes, recipe, tmp_path):
+    """The same through `medseg train`, which copies the recipe, measures the cases and writes the weights once."""
+    said = {}
+    for count in (1, 2):
+        small = tmp_path / f"batches_of_{4 // count}"
+        shutil.copytree(recipe, small)
+        path = small / "configs" / "train.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps(config | {"batch_size": 4 // count}), encoding="utf-8")
+        words = ["-m", "medseg", "train", str(small), str(cubes), "-o", str(tmp_path / str(count))]
+        said[count] = python(*words, folder=tmp_path, processes=count)
+    assert said[2].count("trained: use it with") == 1
+    one, two = tmp_path / "1", tmp_path / "2"
+    assert_same(one / "models", two / "models")
+    for name in ("inference.json", "metadata.json"):
+        assert (one / "configs" / name).read_text("utf-8") == (two / "configs" / name).read_text("utf-8")
+    refused = python(*words, folder=tmp_path, processes=2, code=1)
+    assert refused.count("MS-T105") == 1
 
 
 def test_without_torchrun_there_is_one_process(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"):
         monkeypatch.delenv(name, raising=False)
     assert launched() == (0, 1)
     with joined() as found:
@@ -152,7 +166,17 @@ def test_without_torchrun_there_is_one_process(monkeypatch):
 def test_an_environment_that_makes_no_sense_is_one_process(monkeypatch, rank):
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
     assert launched() == (0, 1)
+
+
+def test_a_queue_that_counts_is_no_torchrun(monkeypatch):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert launched() == (0, 1)
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    assert launched() == (1, 2)
 
 
 class Quiet(StatsHandler):
@@ -169,14 +193,14 @@ def test_handlers_that_write_are_for_the_first(monkeypatch):
     handlers = [StatsHandler(), Quiet(), Diary(), nn.Identity()]
     assert [writes(one) for one in handlers] == [True, True, True, False]
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
     for rank, kept in ((0, 4), (1, 1)):
         monkeypatch.setenv("RANK", str(rank))
         assert RankHandlers(handlers) == handlers[-kept:]
 
 
 ALONE = """
-import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 from medseg.errors import InputError
 from medseg.training.ranks import first_alone, gathered, joined
 

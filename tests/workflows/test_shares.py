@@ -86,15 +86,19 @@ def test_two_processes_leave_what_one_leaves(five, toy_bundle, tmp_path):
 
 
 def test_one_process_is_alone(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE"):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
         monkeypatch.delenv(name, raising=False)
     assert not several()
     assert is_first()
     assert own_device("auto") == "auto"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert not several(), "as a queue leaves it, without torchrun"
 
 
 def test_of_several_each_knows_its_place(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
     for rank, first in (("0", True), ("1", False)):
         monkeypatch.setenv("RANK", rank)
         assert several()
