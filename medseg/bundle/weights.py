@@ -114,16 +114,26 @@ def save_weights(state: Mapping[str, torch.Tensor], root: Path) -> None:
     """Write a state dict into a bundle as fp16, as model.safetensors and as model.pt, which MONAI's tools read.
 
     Raises:
-        BundleError: MS-B114 when a weight is not finite in fp16 (its range ends at 65504).
+        BundleError: MS-B114 when a weight is not finite in fp16.
     """
-    half = {k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in state.items()}
-    broken = [key for key, value in half.items() if value.is_floating_point() and not torch.isfinite(value).all()]
-    if broken:
-        raise BundleError("MS-B114", f"weights are not finite: {_some(broken)}", file=root, mend="train it anew")
+    kept = half(state, root)
     folder = root / "models"
     folder.mkdir(exist_ok=True)
-    atomic_write(folder / "model.safetensors", lambda path: save_file(half, path, metadata={"format": "pt"}))
-    atomic_write(folder / "model.pt", lambda path: torch.save(half, path))
+    atomic_write(folder / "model.safetensors", lambda path: save_file(kept, path, metadata={"format": "pt"}))
+    atomic_write(folder / "model.pt", lambda path: torch.save(kept, path))
+
+
+def half(state: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
+    """A state dict in fp16, on the CPU; whole numbers stay.
+
+    Raises:
+        BundleError: MS-B114 naming `path` when a weight is not finite in fp16 (its range ends at 65504).
+    """
+    kept = {k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in state.items()}
+    broken = [key for key, value in kept.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if broken:
+        raise BundleError("MS-B114", f"weights are not finite: {_some(broken)}", file=path, mend="train it anew")
+    return kept
 
 
 def _some(names: list[str]) -> str:

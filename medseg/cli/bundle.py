@@ -1,4 +1,4 @@
-"""`medseg bundle check|trust BUNDLE`: does a bundle keep its promises, and may its code run."""
+"""`medseg bundle check|trust|import`: does a bundle keep its promises, may its code run; an nnU-Net model as one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from medseg.cli.console import show_json, show_lines, show_table
 from medseg.cli.options import Json
 from medseg.errors import BundleError
 
-app = typer.Typer(help="Check a bundle, or trust one.", no_args_is_help=True)
+app = typer.Typer(help="Check a bundle, trust one, or make one of a trained nnU-Net model.", no_args_is_help=True)
 
 Bundle = Annotated[
     str, typer.Argument(metavar="BUNDLE", show_default=False, help="A bundle's folder or a shipped name.")
@@ -48,3 +48,54 @@ def trust(
 
     root = find_bundle(bundle)
     show_lines([f"trusted {root} as it is now ({len(trust_bundle(root))} files)"])
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            show_default=False,
+            help="Where nnU-Net trained into: plans.json, dataset.json, fold_0, ...",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="BUNDLE", help="The new bundle.", show_default=False)],
+    folds: Annotated[
+        str | None, typer.Option(metavar="N,N", help="Folds to import, the first to predict with.", show_default="all")
+    ] = None,
+    checkpoint: Annotated[str, typer.Option(help="final, best or latest.")] = "final",
+    json: Json = False,
+) -> None:
+    """Turn a trained nnU-Net v2 model into a bundle: its folds become the ensemble, its preprocessing is carried over.
+
+    Checkpoints are read without running any code that they hold.
+    """
+    from medseg.bundle.nnunet import import_nnunet
+
+    wanted = tuple(name.strip() for name in folds.split(",") if name.strip()) if folds else ()
+    found = import_nnunet(folder, out, folds=wanted, checkpoint=checkpoint)
+    if found.problems:
+        rows = [("warn" if p.warning else "fail", p.code, p.file, p.message) for p in found.problems]
+        show_table(["", "code", "file", "what"], rows, title="medseg bundle check")
+    shown = ", ".join(found.structures[:8]) + (
+        f" and {len(found.structures) - 8} more" if len(found.structures) > 8 else ""
+    )
+    doubt = " --uncertainty ensemble" if len(found.folds) > 1 else ""
+    show_lines(
+        [
+            f"{out}: {found.trainer}, {found.configuration}, fold {', '.join(found.folds)}; finds {shown}",
+            f"next: medseg predict SCANS -b {out} -o OUT{doubt}",
+        ]
+    )
+    if json:
+        show_json(
+            {
+                "bundle": str(out),
+                "configuration": found.configuration,
+                "trainer": found.trainer,
+                "folds": list(found.folds),
+                "structures": list(found.structures),
+                "problems": [asdict(problem) for problem in found.problems],
+            }
+        )

@@ -23,6 +23,7 @@ from medseg.inferers.batching import window_batch
 from medseg.inferers.body import what_to_segment
 from medseg.inferers.lone import LoneWindow
 from medseg.inferers.memory import Event, Placement, with_fallbacks
+from medseg.inferers.mirror_mean import mirror_mean
 from medseg.inferers.plan import Plan, plan_volume
 from medseg.inferers.precision import choose_precision, network_device, network_dtype, replica
 from medseg.inferers.sinks import OUTSIDE_LOGIT, LabelSink, LogitSink, RegionSink, Sink, check_classes
@@ -45,7 +46,7 @@ class SlidingWindowInferer(Inferer):
         roi_size: window shape in voxels; a component that is None or not positive takes the image's size.
         overlap: share of a window that the next one covers again, in [0, 1), one for all axes or one per axis.
         sw_batch_size: windows at a time, or "auto": a fixed rule by window size, precision and device (batching.py).
-        mode: "gaussian" (MONAI's importance map) or "constant".
+        mode: "gaussian" (MONAI's importance map), "constant", or "nnunet" (its own Gaussian).
         output: "logits" -> (B, K, *space) float32, blended; "labels" -> (B, 1, *space) uint8.
         regions: with "labels": one label value for each channel of a network with sigmoid outputs, painted in order
             where the logit is positive; None: the class with the largest logit, the lowest of equals.
@@ -54,6 +55,9 @@ class SlidingWindowInferer(Inferer):
         body_threshold: crop to the box of voxels above this value, in units of the preprocessed image, before laying
             windows; outside is background. None: off.
         progress: called with (windows done, windows in all); begins again when a fallback restarts the volume.
+        spread: windows at even distances, as nnU-Net lays them, instead of MONAI's.
+        mirror_axes: spatial axes of the network's windows (0 to 2): logits are the mean over all mirror images along
+            these axes, as nnU-Net predicts (mirror_mean.py); () for none.
 
     Attributes:
         events: what the last call decided by itself: precision, body box, out-of-memory fallbacks.
@@ -67,29 +71,36 @@ class SlidingWindowInferer(Inferer):
         roi_size: Sequence[int] | int,
         overlap: Sequence[float] | float = 0.25,
         sw_batch_size: int | Literal["auto"] = "auto",
-        mode: Literal["gaussian", "constant"] = "gaussian",
+        mode: Literal["gaussian", "constant", "nnunet"] = "gaussian",
         output: Literal["logits", "labels"] = "logits",
         regions: Sequence[int] | None = None,
         precision: Literal["auto", "fp32", "bf16"] = "auto",
         body_threshold: float | None = None,
         progress: Callable[[int, int], None] | None = None,
+        *,
+        spread: bool = False,
+        mirror_axes: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.roi_size = roi_size
         self.overlap = overlap
         self.sw_batch_size = sw_batch_size
-        self.mode = _one_of("mode", str(mode), ("gaussian", "constant"))
+        self.mode = _one_of("mode", str(mode), ("gaussian", "constant", "nnunet"))
         self.output = _one_of("output", output, ("logits", "labels"))
         self.regions = None if regions is None else tuple(int(v) for v in regions)
         self.precision = _one_of("precision", precision, ("auto", "fp32", "bf16"))
         self.body_threshold = body_threshold
         self.progress = progress
+        self.spread = spread
+        self.mirror_axes = tuple(mirror_axes)
         self.events: list[Event] = []
         if sw_batch_size != "auto" and (not isinstance(sw_batch_size, int) or sw_batch_size < 1):
             what = f"sw_batch_size is {sw_batch_size!r}"
             raise UsageError("MS-U145", what, mend='use "auto" or a number of windows, 1 or more')
         if self.regions is not None and not all(0 <= v <= 255 for v in self.regions):
             raise UsageError("MS-U145", f"regions is {self.regions}", mend="use label values from 0 to 255")
+        if not set(self.mirror_axes) <= {0, 1, 2}:
+            raise UsageError("MS-U145", f"mirror_axes is {self.mirror_axes}", mend="name axes from 0 to 2")
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
@@ -111,6 +122,7 @@ class SlidingWindowInferer(Inferer):
         """
         self.events = []
         image = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        network = mirror_mean(network, self.mirror_axes)
 
         def call(module: Callable[..., Any], windows: Tensor) -> object:
             return module(windows, *args, **kwargs)
@@ -118,7 +130,7 @@ class SlidingWindowInferer(Inferer):
         box, event = what_to_segment(image, self.body_threshold, self.roi_size, self.overlap)
         self.events += [event] if event else []
         device = network_device(network, image.device)
-        grid = window_grid([s.stop - s.start for s in box], self.roi_size, self.overlap)
+        grid = self.grid([s.stop - s.start for s in box])
 
         def batch_on(device: torch.device) -> int:
             return self.batch(grid, network_dtype(network), device)
@@ -144,7 +156,7 @@ class SlidingWindowInferer(Inferer):
             device: where the network will run.
             items: images in the batch.
         """
-        grid = window_grid(shape, self.roi_size, self.overlap)
+        grid = self.grid(shape)
         batch = min(self.batch(grid, torch.float32, torch.device(device)), len(grid) * items)
         return plan_volume(grid, items, channels, classes, batch, labels=self.output == "labels")
 
@@ -187,6 +199,10 @@ class SlidingWindowInferer(Inferer):
             progress=self.progress,
         )
         return results[0].to(image.device) if self.output == "labels" else results[0]
+
+    def grid(self, shape: Sequence[int]) -> WindowGrid:
+        """The windows over an image of this spatial shape."""
+        return window_grid(shape, self.roi_size, self.overlap, spread=self.spread)
 
     def batch(self, grid: WindowGrid, dtype: torch.dtype, device: torch.device) -> int:
         """Windows at a time."""

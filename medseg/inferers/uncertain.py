@@ -27,7 +27,6 @@ from medseg.inferers.precision import choose_precision, network_device, network_
 from medseg.inferers.sinks import check_classes
 from medseg.inferers.sliding import SlidingWindowInferer, padded
 from medseg.inferers.stream import stream
-from medseg.inferers.windows import window_grid
 
 if TYPE_CHECKING:
     from medseg.inferers.memory import Event
@@ -91,7 +90,7 @@ class UncertainInferer:
         self.events = []
         box, event = what_to_segment(plain, settings.body_threshold, settings.roi_size, settings.overlap)
         self.events += [event] if event else []
-        grid = window_grid([s.stop - s.start for s in box], settings.roi_size, settings.overlap)
+        grid = settings.grid([s.stop - s.start for s in box])
         network = sampler.networks[0]
         device = network_device(network, plain.device)
 

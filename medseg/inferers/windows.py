@@ -6,6 +6,9 @@ MONAI's own `dense_patch_slices`, so no position differs from MONAI's by a voxel
 
 Worked example: 150 voxels, window 64, overlap 0.25: the interval is int(64 * 0.75) = 48, the starts are 0, 48 and
 86 (the last one is pulled back to end with the image).
+
+`spread` lays as few windows as cover the image at evenly rounded distances instead, as nnU-Net does
+(`compute_steps_for_sliding_window`): 110 voxels, window 64, overlap 0.5: 0, 23 and 46.
 """
 
 from __future__ import annotations
@@ -67,13 +70,16 @@ class WindowGrid:
                 yield (*rest[: self.axis], first, *rest[self.axis :])
 
 
-def window_grid(image: Sequence[int], roi_size: Sequence[int] | int, overlap: Sequence[float] | float) -> WindowGrid:
+def window_grid(
+    image: Sequence[int], roi_size: Sequence[int] | int, overlap: Sequence[float] | float, *, spread: bool = False
+) -> WindowGrid:
     """Lay MONAI's windows over an image.
 
     Args:
         image: spatial shape in voxels.
         roi_size: window shape; a component that is None or not positive takes the image's size.
         overlap: share of a window that the next one covers again, per axis or one for all, in [0, 1).
+        spread: at even distances, see the file's docstring.
 
     Raises:
         UsageError: MS-U141 where the numbers do not fit the image's dimensions.
@@ -82,10 +88,14 @@ def window_grid(image: Sequence[int], roi_size: Sequence[int] | int, overlap: Se
     intervals, roi = scan_intervals(image, roi_size, overlap)
     pad = tuple(((r - n) // 2, r - n - (r - n) // 2) if r > n else (0, 0) for n, r in zip(image, roi, strict=True))
     padded = tuple(max(n, r) for n, r in zip(image, roi, strict=True))
-    starts = tuple(
-        tuple(int(window[0].start) for window in dense_patch_slices((n,), (r,), (step,)))
-        for n, r, step in zip(padded, roi, intervals, strict=True)
-    )
+    if spread:
+        overlaps = ensure_tuple_rep(overlap, len(image))
+        starts = tuple(even_starts(n, r, r * (1 - float(o))) for n, r, o in zip(padded, roi, overlaps, strict=True))
+    else:
+        starts = tuple(
+            tuple(int(window[0].start) for window in dense_patch_slices((n,), (r,), (step,)))
+            for n, r, step in zip(padded, roi, intervals, strict=True)
+        )
     return WindowGrid(image, roi, pad, starts, _axis_to_walk(padded, roi))
 
 
@@ -103,6 +113,13 @@ def scan_intervals(
     roi = tuple(int(r) for r in fall_back_tuple(roi_size, tuple(image)))
     intervals = tuple(r if r >= n else max(int(r * (1 - o)), 1) for n, r, o in zip(image, roi, overlaps, strict=True))
     return intervals, roi
+
+
+def even_starts(size: int, roi: int, step: float) -> tuple[int, ...]:
+    """Starts of the fewest windows that are at most `step` voxels (1 at least) apart, evenly spread from end to end."""
+    count = ceil((size - roi) / max(step, 1)) + 1
+    between = (size - roi) / max(count - 1, 1)
+    return tuple(round(between * n) for n in range(count))
 
 
 def windows_to_cover(extent: int, roi: int, interval: int) -> int:

@@ -4,6 +4,7 @@ from medseg.networks.dropout import ChannelDropout
 from medseg.networks.encoder import Encoder
 from medseg.networks.mask_rcnn import MaskRCNN
 from medseg.networks.monai_encoder import MonaiEncoder
+from medseg.networks.nnunet import NnunetUNet
 from medseg.networks.unet import UNet
 
-__all__ = ["ChannelDropout", "Encoder", "MaskRCNN", "MonaiEncoder", "UNet"]
+__all__ = ["ChannelDropout", "Encoder", "MaskRCNN", "MonaiEncoder", "NnunetUNet", "UNet"]

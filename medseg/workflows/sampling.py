@@ -16,6 +16,7 @@ from medseg.errors import BundleError, UsageError
 from medseg.geometry import Grid, reorientation
 from medseg.inferers.dropout import McDropout
 from medseg.inferers.ensemble import Ensemble
+from medseg.inferers.mirror_mean import mirror_mean
 from medseg.inferers.mirrored import Mirror, Mirrored
 from medseg.inferers.moments import MOST_SAMPLES
 from medseg.inferers.sliding import SlidingWindowInferer
@@ -91,10 +92,11 @@ def sampler(method: Method, bundle: Bundle, affine: np.ndarray) -> Sampler:
     """
     if method.name == "mc":
         return dropout(method, bundle)
-    networks = Ensemble(members(method, bundle))
-    if not method.name.endswith("tta"):
-        return networks
-    return Mirrored(networks, [_mirror(axes, bundle, affine) for axes in bundle.uncertainty.mirrors])
+    networks = members(method, bundle)
+    if not method.name.endswith("tta"):  # each member answers as in a plain prediction
+        axes = getattr(bundle.inferer, "mirror_axes", ())
+        return Ensemble([mirror_mean(network, axes) for network in networks])  # type: ignore[misc]
+    return Mirrored(Ensemble(networks), [_mirror(axes, bundle, affine) for axes in bundle.uncertainty.mirrors])
 
 
 def dropout(method: Method, bundle: Bundle) -> McDropout:

@@ -1,13 +1,15 @@
-"""`medseg bundle check` and `trust`: what they print and how they exit."""
+"""`medseg bundle check`, `trust` and `import`: what they print and how they exit."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
+import torch
 
 from medseg.bundle import check
 from medseg.cli.app import run
+from tests.bundle.nnunet.made import DATASET, PLANS, checkpoint, network
 
 BAD = check.Problem("MS-B301", "is missing", "LICENSE")
 SLIGHT = check.Problem("MS-B305", "the model card says nothing of limits", "docs/README.md", warning=True)
@@ -41,3 +43,25 @@ def test_trust_remembers_a_bundle_as_it_is(tmp_path, monkeypatch, capsys):
     assert run(["bundle", "trust", str(bundle)]) == 0
     assert "1 files" in capsys.readouterr().err
     assert is_trusted(bundle)
+
+
+def test_import_makes_a_bundle_of_an_nnunet_model(tmp_path, capsys):
+    root = tmp_path / "trained"
+    for fold in (0, 1, 2):
+        (root / f"fold_{fold}").mkdir(parents=True)
+        torch.save(checkpoint(network(), fold), root / f"fold_{fold}" / "checkpoint_best.pth")
+    (root / "plans.json").write_text(json.dumps(PLANS))
+    (root / "dataset.json").write_text(json.dumps(DATASET))
+    out = str(tmp_path / "things_segmentation")
+    assert run(["bundle", "import", str(root), "-o", out]) == 4
+    assert "MS-B151" in capsys.readouterr().err
+    chosen = ["--folds", "2,0", "--checkpoint", "best", "--json"]
+    assert run(["bundle", "import", str(root), "-o", out, *chosen]) == 0
+    said, shown = capsys.readouterr()
+    found = json.loads(said)
+    assert found["folds"] == ["2", "0"]
+    assert found["structures"] == ["thing", "other"]
+    assert "--uncertainty ensemble" in shown
+    assert run(["bundle", "check", out]) == 0
+    assert run(["bundle", "import", str(root), "-o", out, *chosen]) == 7
+    assert "MS-B157" in capsys.readouterr().err

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from math import ceil
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +12,7 @@ from monai.data.utils import dense_patch_slices
 from monai.inferers.utils import _get_scan_interval
 
 from medseg.errors import UsageError
-from medseg.inferers.windows import by, window_grid, windows_to_cover
+from medseg.inferers.windows import by, even_starts, window_grid, windows_to_cover
 
 SHAPES = st.tuples(*[st.integers(1, 70)] * 3)
 ROIS = st.tuples(*[st.integers(1, 40)] * 3)
@@ -51,6 +54,23 @@ def test_worked_example():
     assert grid.starts == ((0, 48, 86), (0,), (0,))
     assert grid.pad == ((0, 0), (0, 0), (7, 7))
     assert grid.slab == (64, 64, 64)
+
+
+def test_windows_of_nnunet():
+    assert even_starts(110, 64, 32) == (0, 23, 46)  # the example in its own source
+    assert window_grid((110, 64, 150), 64, 0.5, spread=True).starts == ((0, 23, 46), (0,), (0, 29, 57, 86))
+
+
+@given(SHAPES, ROIS, st.sampled_from([0.25, 0.5, 0.75]))
+def test_spread_windows_cover_everything_and_are_no_further_apart_than_wanted(image, roi, overlap):
+    grid = window_grid(image, roi, overlap, spread=True)
+    for n, r, starts in zip(grid.padded, grid.roi, grid.starts, strict=True):
+        assert (starts[0], starts[-1]) == (0, n - r)
+        steps = [b - a for a, b in pairwise(starts)]
+        apart = max(r * (1 - overlap), 1)
+        assert all(0 < step < apart + 1 for step in steps)
+        assert max(steps, default=0) - min(steps, default=0) <= 1
+        assert len(starts) == ceil((n - r) / apart) + 1
 
 
 def test_a_component_that_is_not_positive_takes_the_images_size():
