@@ -39,23 +39,42 @@ def train(
     ] = None,
     teacher: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="BUNDLE", help="Learn its probabilities beside the labels; several, or an ensemble, are averaged."
-        ),
+        typer.Option(metavar="BUNDLE", help="Learn its probabilities too; several, or an ensemble, are averaged."),
     ] = None,
+    temperature: Annotated[float, typer.Option(help="Of the teacher's and the student's probabilities.")] = 2.0,
+    teacher_weight: Annotated[float, typer.Option(help="Share of the loss that the teacher has.")] = 0.5,
     pseudo: Annotated[
         Path | None,
         typer.Option(metavar="OUT", help="Learn from unlabelled cases too: OUT of medseg predict --uncertainty."),
+    ] = None,
+    pseudo_weight: Annotated[float, typer.Option(help="Of an unlabelled case, beside 1 of a labelled one.")] = 0.5,
+    smaller: Annotated[
+        float | None, typer.Option(metavar="N", help="A network with N times fewer weights, such as a student's.")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(metavar="K", help="Cross-validate: K runs in RUN/fold_k, an ensemble bundle in RUN.")
+    ] = None,
+    fold: Annotated[
+        int | None, typer.Option(metavar="k", help="Of --folds this one alone, from 0.", show_default=False)
+    ] = None,
+    hardware: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="cpu, gpu16, gpu80 or a YAML file: device, workers, cache, memory."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in RUN.")] = False,
 ) -> None:
     """Train a copy of a bundle; RUN becomes a bundle itself, for `medseg predict -b RUN`."""
     if minutes is not None and epochs is not None:
         raise UsageError("MS-U102", "--minutes and --epochs were both given", mend="give one of them")
+    if fold is not None and folds is None:
+        raise UsageError("MS-U102", "--fold without --folds", mend="say how many there are: --folds 5")
+    from medseg.training.cross_validation import train_folds
+    from medseg.training.lessons import Lessons
     from medseg.training.ranks import launched
     from medseg.training.train import train_bundle
 
-    run = train_bundle(
+    several = {} if folds is None else {"folds": folds, "fold": fold}
+    run = (train_bundle if folds is None else train_folds)(
         bundle,
         data,
         out,
@@ -65,9 +84,11 @@ def train(
         init=init,
         freeze=[part.strip() for part in freeze.split(",")] if freeze else (),
         thaw=thaw,
-        teachers=teacher or (),
-        pseudo=pseudo,
+        lessons=Lessons(tuple(teacher or ()), temperature, teacher_weight, pseudo, pseudo_weight),
+        smaller=smaller,
+        hardware=hardware,
         resume=resume,
+        **several,
     )
     if launched()[0] == 0:
         show_lines([f"trained: use it with medseg predict -b {run}"])

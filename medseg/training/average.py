@@ -33,13 +33,17 @@ class MovingAverage(EMAHandler):
 
     def attach(self, engine: Engine, name: str = "ema_momentum", **how: Any) -> None:  # type: ignore[override]
         """Register with a trainer; `engine.state.<name>` is the momentum."""
-        engine.add_event_handler(how.pop("event", Events.ITERATION_COMPLETED), self._update_at, name)
+        engine.add_event_handler(how.pop("event", Events.ITERATION_COMPLETED), self.update, name)
 
     def momentum_at(self, iteration: int) -> float:
         """The momentum in an iteration, from 1."""
-        passed = min(1.0, (iteration - 1) / max(1, self.warmup_iters - 1)) if self.warmup_iters else 1.0
-        return self.momentum_warmup + (self.momentum - self.momentum_warmup) * passed
+        if not self.warmup_iters:
+            return self.momentum
+        reached = self.momentum_warmup
+        reached += (self.momentum - self.momentum_warmup) * (iteration - 1) / max(1, self.warmup_iters - 1)
+        return min(self.momentum, reached) if self.momentum >= self.momentum_warmup else max(self.momentum, reached)
 
-    def _update_at(self, engine: Engine, name: str) -> None:
+    def update(self, engine: Engine, name: str = "ema_momentum") -> None:
+        """Take the present weights in, with the momentum of the engine's iteration."""
         setattr(engine.state, name, self.momentum_at(engine.state.iteration))
         self._update_ema_model(engine, name)

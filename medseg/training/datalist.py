@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medseg.errors import InputError
 from medseg.training.plan.sources import find_source
+from medseg.training.sides import subject_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ def datalist(
             understands, lists too.
         part: 'train' or 'val'.
         validation: names of the cases held out. Where none of them is in the folder (somebody else's data),
-            `fraction` of the cases, drawn by `seed`, is held out instead.
+            `fraction` of the cases, drawn by `seed`, is held out instead, of BIDS' `sub-XX` all or none.
         fraction: share of the cases held out when none is named.
         seed: of that draw.
         channels: names of the image's channels; () where there is one, in files right in the folder.
@@ -47,11 +48,27 @@ def datalist(
     pairs = _cases(folder, channels) if channels else _files(folder)
     held_out = set(validation) & set(pairs)
     if not held_out:
-        names = sorted(pairs)
-        held_out = set(random.Random(seed).sample(names, max(1, round(fraction * len(names)))))
+        held_out = _drawn(sorted(pairs), fraction, seed)
     wanted = [pair for name, pair in pairs.items() if (name in held_out) == (part == "val")]
     rounds = -(-at_least // len(wanted)) if wanted else 1
     return (wanted * rounds)[:at_least] if rounds > 1 else wanted
+
+
+def _drawn(names: Sequence[str], fraction: float, seed: int) -> set[str]:
+    """A share of the cases, whole subjects."""
+    wanted = max(1, round(fraction * len(names)))
+    of_subject: dict[str, list[str]] = {}
+    for name in names:
+        of_subject.setdefault(subject_of(name), []).append(name)
+    if len(of_subject) == len(names):
+        return set(random.Random(seed).sample(list(names), wanted))
+    order = sorted(of_subject)
+    random.Random(seed).shuffle(order)
+    held: set[str] = set()
+    for subject in order:
+        if len(held) < wanted and len(held) + len(of_subject[subject]) < len(names):
+            held.update(of_subject[subject])
+    return held
 
 
 def _files(folder: str) -> dict[str, dict[str, Any]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from ignite.engine import Engine, Events
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ignite.engine import Engine
 
 
 class Recompute:
@@ -29,9 +30,10 @@ class Recompute:
         self.on = on
 
     def attach(self, engine: Engine) -> None:
-        """Register with a trainer."""
+        """Change the network now: what was copied from it before (the moving average) stays as it is."""
+        del engine
         if self.on:
-            engine.add_event_handler(Events.STARTED(once=1), lambda: recompute_blocks(self.network))
+            recompute_blocks(self.network)
 
 
 def recompute_blocks(network: nn.Module) -> int:

@@ -3,7 +3,7 @@
 The copy in RUN is a bundle itself: `medseg predict -b RUN` uses it. It declares the domain of the cases that it trains
 with instead of the recipe's. What runs is the bundle's own train.json,
 the same as with `python -m monai.bundle run`; medseg sets where the data and the results are, the budget, and
-goes on from RUN/models/resume_*.pt when asked to.
+goes on from RUN/models/resume_*.pt when asked to (`medseg.training.Checkpoints`).
 """
 
 from __future__ import annotations
@@ -20,19 +20,23 @@ import torch
 
 from medseg.bundle.config import read_config
 from medseg.bundle.load import build, open_config, running_trusted
-from medseg.bundle.shipped import find_bundle
+from medseg.bundle.shipped import config_path, find_bundle
 from medseg.bundle.trust import is_trusted
 from medseg.bundle.weights import read_weights, require_weights, save_weights
 from medseg.errors import InputError, MedsegError, OutputError, UsageError
+from medseg.training.checkpoint_file import checkpoints
 from medseg.training.datalist import datalist
 from medseg.training.domain import declare
-from medseg.training.options import Asked, overrides_of
+from medseg.training.hardware import load_hardware
+from medseg.training.lessons import Lessons
+from medseg.training.options import Asked, kept_of, overrides_of
 from medseg.training.ranks import first_alone, joined, launched
+from medseg.training.sides import check_sides
 from medseg.training.transfer import load_fitting
 from medseg.writers.atomic import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from monai.bundle import ConfigParser
 
@@ -48,8 +52,10 @@ def train_bundle(
     init: str | Path | None = None,
     freeze: Sequence[str] = (),
     thaw: float | None = None,
-    teachers: Sequence[str | Path] = (),
-    pseudo: Path | None = None,
+    lessons: Lessons | None = None,
+    smaller: float | None = None,
+    hardware: str | None = None,
+    validation: Sequence[str] | None = None,
     resume: bool = False,
 ) -> Path:
     """Train a bundle's network; the processes of torchrun train it together, by the bundle's multi_gpu_train.json.
@@ -64,8 +70,10 @@ def train_bundle(
         init: a bundle (folder, shipped name or earlier run) whose weights are the start, as far as they fit.
         freeze: parts of the network, such as 'encoder', that keep the weights of `init`.
         thaw: share of the budget after which they learn too, all at a lower rate.
-        teachers: bundles whose probabilities are learnt beside the labels, see `distil`.
-        pseudo: what `medseg predict --uncertainty` made of unlabelled cases, see `self_training`.
+        lessons: what is learnt from beside labels: teachers, cases that nobody labelled; None: nothing.
+        smaller: how many times fewer weights the network has than the bundle's.
+        hardware: a machine of configs/hardware, or a YAML file; None: a GPU where there is one.
+        validation: names of the cases that validate, all others train; None: as the recipe says.
         resume: go on from the last checkpoint in `out`.
 
     Returns:
@@ -73,49 +81,73 @@ def train_bundle(
 
     Raises:
         InputError: `data` is no folder (MS-T103) or holds no labelled cases (MS-T101, MS-T102), or `resume` finds no checkpoint (MS-T104).
+        DatasetError: a subject or an image both trains and validates (MS-T140).
         OutputError: `out` holds something already and `resume` is off (MS-T105).
-        UsageError: the bundle has no such loss (MS-T106); others see `options.overrides_of`.
+        UsageError: the bundle has no such loss (MS-T106), or there is no such hardware (MS-T167); others see `options.overrides_of`.
         BundleError: nothing of `init` fits (MS-T170); others see `options.overrides_of`.
     """
     with joined():
         return _train(bundle, data, out, init=init, minutes=minutes, epochs=epochs, loss=loss, freeze=tuple(freeze),
-                      thaw=thaw, teachers=tuple(map(str, teachers)), pseudo=pseudo, resume=resume)  # fmt: skip
+                      thaw=thaw, lessons=lessons or Lessons(), smaller=smaller,
+                      hardware=hardware, validation=None if validation is None else tuple(validation),
+                      resume=resume)  # fmt: skip
 
 
 def _train(bundle: str | Path, data: Path, out: Path, *, init: str | Path | None, resume: bool, **options: Any) -> Path:
     if not data.exists():
         raise InputError("MS-T103", "no such folder", file=data, mend="give a folder with imagesTr and labelsTr")
     root = find_bundle(bundle)
-    checkpoint = latest_checkpoint(out) if resume else None
+    if resume and not checkpoints(out / "models"):
+        mend = "start the run without --resume"
+        raise InputError("MS-T104", "no checkpoint to go on from", file=out / "models", mend=mend)
     config = read_config(out if resume else root, "train")
     if options["freeze"] and init is None and not resume:
         what = "--freeze without --init: the parts would keep the weights that they were drawn with"
         raise UsageError("MS-T172", what, mend="name what they come from: --init BUNDLE")
     start = None if init is None or resume else require_weights(find_bundle(init))
-    overrides = overrides_of(config, Asked(data, out, resume=resume, bundle=out if resume else root, **options))
+    asked = Asked(data, out, resume=resume, bundle=out if resume else root, **options)
+    overrides, kept = overrides_of(config, asked), kept_of(config, asked)
     if "medseg.training.datalist" in json.dumps(config):  # say what is wrong with `data` before anything is written
-        datalist(str(data), "train", channels=_named_channels(config))
-    if checkpoint is None:
+        datalist(str(data), "train", channels=named_channels(config))
+    if not resume:
         first_alone(lambda: copy_recipe(root, out))
+    first_alone(lambda: _keep(out, kept))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     trusted = is_trusted(root)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if options["hardware"] is not None:
+        device = load_hardware(options["hardware"]).device
     with running_trusted(out, trusted):
         metadata = read_config(out, "metadata")
         parser = open_config(out, config, metadata, device=device, trusted=trusted, overrides=overrides)
         with _unwrapped():
             cases = build(parser, ("train#dataset#data",), out)
+            validating = build(parser, ("validate#dataset#data",), out)
+            first_alone(lambda: _check(cases, validating, data, None if resume else out))
             first_alone(lambda: declare(out, cases))
         with _unwrapped():
-            _run(parser, start, checkpoint)
+            _run(parser, start)
     first_alone(lambda: save_weights(read_weights(out / "models" / "model.pt"), out))
     return out
 
 
-def _named_channels(config: dict[str, Any]) -> list[str]:
+def named_channels(config: dict[str, Any]) -> list[str]:
     """The channels that a recipe's data list looks for by name, [] where it takes one of any name."""
-    named = (((config.get("train") or {}).get("dataset") or {}).get("data") or {}).get("channels")
+    data = ((config.get("train") or {}).get("dataset") or {}).get("data") or {}
+    named = data.get("labelled", data).get("channels")  # pseudo-labels stand behind the labelled cases
     return list(config.get("channels") or ()) if named == "@channels" else list(named or ())
+
+
+def _check(train: Any, validation: Any, data: Path, new: Path | None) -> None:
+    """Refuse a subject or an image on both sides, where both are lists of images and labels; `new` goes then."""
+    known = all(isinstance(one, dict) and {"image", "label"} <= set(one) for one in (*train, *validation))
+    try:
+        if known:
+            check_sides(train, validation, data)
+    except MedsegError:
+        if new is not None:
+            shutil.rmtree(new, ignore_errors=True)
+        raise
 
 
 def copy_recipe(bundle: Path, out: Path) -> None:
@@ -128,14 +160,26 @@ def copy_recipe(bundle: Path, out: Path) -> None:
     (out / "models").mkdir()
 
 
-def latest_checkpoint(out: Path) -> Path:
-    """The newest checkpoint of a run."""
-    found = sorted((out / "models").glob("resume_*.pt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise InputError(
-            "MS-T104", "no checkpoint to go on from", file=out / "models", mend="start the run without --resume"
-        )
-    return found[-1]
+def _keep(out: Path, kept: Mapping[str, Any]) -> None:
+    """Write the options that make the run what it is into its own configs; of the network both tell."""
+    _write_into(out, "train", kept)
+    _write_into(out, "inference", {name: value for name, value in kept.items() if name.startswith("network_def#")})
+
+
+def _write_into(out: Path, name: str, kept: Mapping[str, Any]) -> None:
+    path = config_path(out, name)
+    if not kept or path is None:
+        return
+    config = read_config(out, name)
+    for key, value in kept.items():
+        *parents, last = key.split("#")
+        place = config
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+    write_json(out / "configs" / f"{name}.json", config)
+    if path.suffix != ".json":
+        path.unlink()
 
 
 @contextmanager
@@ -161,19 +205,15 @@ def _start_from(weights: Path, networks: Sequence[Any], out: Path) -> None:
         write_json(out / "init.json", {"weights": str(weights), **found[0].to_json()})
 
 
-def _run(parser: ConfigParser, start: Path | None, checkpoint: Path | None) -> None:
-    """The config's own steps; before "run", weights to start from or a checkpoint to go on from are put in."""
+def _run(parser: ConfigParser, start: Path | None) -> None:
+    """The config's own steps; before "run", weights to start from are put in."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MONAI's own deprecations and missing optional codecs
         if "initialize" in parser:
             parser.get_parsed_content("initialize")
-        parts = parser.get_parsed_content("checkpoint") if start or checkpoint else {}
+        parts = parser.get_parsed_content("checkpoint") if start else {}
         if start is not None:
             _start_from(start, [parts[n] for n in ("model", "ema") if n in parts], Path(parser.get("bundle_root")))
-        if checkpoint is not None:
-            state = torch.load(checkpoint, weights_only=True, map_location="cpu")
-            for name, part in parts.items():
-                part.load_state_dict(state[name])
         for step in ("run", "finalize"):
             if step in parser:
                 parser.get_parsed_content(step)

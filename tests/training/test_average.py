@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from ignite.handlers import EMAHandler
 
 from medseg.training import MovingAverage
@@ -24,7 +24,7 @@ def trained(handler_of, steps=12):
 
     engine = Engine(step)
     handler.attach(engine)
-    engine.add_event_handler("iteration_completed", lambda engine: momenta.append(engine.state.ema_momentum))
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: momenta.append(engine.state.ema_momentum))
     engine.run([0] * steps)
     return handler.ema_model.weight, momenta
 

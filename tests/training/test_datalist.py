@@ -36,6 +36,21 @@ def test_other_peoples_data_is_split_by_the_seed(folder):
     assert val == names(datalist(str(folder), "val", (), 0.3, 1))
 
 
+def test_scans_of_a_subject_stay_on_one_side(tmp_path):
+    scans = [f"sub-{n // 3}_ses-{n % 3}.nii.gz" for n in range(12)]
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+        for name in scans:
+            (tmp_path / part / name).touch()
+    for seed in range(20):
+        train, val = (
+            {row["label"].rsplit("sub-")[1][0] for row in datalist(str(tmp_path), part, (), 0.25, seed)}
+            for part in ("train", "val")
+        )
+        assert len(val) == 1
+        assert not train & val
+
+
 def test_missing_labels_and_empty_folders_are_refused(folder, tmp_path_factory):
     (folder / "labelsTr" / "case_4.nii.gz").unlink()
     with pytest.raises(InputError, match=r"MS-T102.*case_4"):

@@ -65,9 +65,11 @@ def test_several_processes_take_the_bundles_own_overlay(monkeypatch):
     config = read_config(RECIPE, "train")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
     overlay = read_config(RECIPE, "multi_gpu_train")
     found = overrides_of(config, asked(bundle=RECIPE, epochs=3))
-    assert found == overlay | {"dataset_dir": "data", "output_dir": str(Path("run", "models")), "epochs": 3}
+    assert {key: found[key] for key in overlay} == overlay
+    assert found["epochs"] == 3
     frozen = overrides_of(config, asked(bundle=RECIPE, freeze=("encoder",)))
     assert frozen["network"]["module"] == overlay["network"]["module"].replace("@network_def", "@frozen")
     thawed = overrides_of(config, asked(bundle=RECIPE, freeze=("encoder",), thaw=0.5))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
+from medseg.bundle.config import read_config
 from medseg.bundle.load import load_bundle
+from medseg.bundle.shipped import find_bundle
 from medseg.bundle.weights import read_weights
 from medseg.errors import InputError, OutputError, UsageError
-from medseg.training.train import latest_checkpoint, train_bundle
+from medseg.training.checkpoint_file import latest_sound, write_checkpoint
+from medseg.training.plan.problems import DatasetError
+from medseg.training.train import train_bundle
 
 BUNDLE = "hippocampus_mri_segmentation"
 
@@ -35,10 +41,6 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def small_recipe(tmp_path_factory):
     """The shipped recipe with a smaller network and patch, the same in both configs."""
-    import shutil
-
-    from medseg.bundle.shipped import find_bundle
-
     root = tmp_path_factory.mktemp("recipe") / "cubes_segmentation"
     shutil.copytree(find_bundle(BUNDLE), root, ignore=shutil.ignore_patterns("models"))
     for name in ("train", "inference"):
@@ -58,15 +60,20 @@ def test_a_run_is_a_bundle_that_can_be_resumed_and_started_from(folder, small_re
     assert all(value.dtype == torch.float16 for value in first.values())
     assert first.keys() == read_weights(run / "models" / "model.pt").keys()
     load_bundle(run)
-    state = torch.load(latest_checkpoint(run), weights_only=True)
-    assert state["schedule"]["epoch"] == 5
-    steps = state["optimizer"]["state"][0]["step"]
+    state = latest_sound(run / "models")[1]
+    assert state["iteration"] == 10
+    steps = state["parts"]["optimizer"]["state"][0]["step"]
     assert 5 <= steps <= 10  # 4 training cases in batches of 2; a step without finite gradient is skipped
 
     train_bundle(small_recipe, folder, run, epochs=10, resume=True)
-    again = torch.load(latest_checkpoint(run), weights_only=True)
-    assert again["schedule"]["epoch"] == 10
-    assert steps + 5 <= again["optimizer"]["state"][0]["step"] <= steps + 10
+    again = latest_sound(run / "models")[1]
+    assert again["iteration"] == 20
+    assert steps + 5 <= again["parts"]["optimizer"]["state"][0]["step"] <= steps + 10
+    assert read_config(run, "train")["epochs"] == 10  # as the run went, for MONAI's own command
+    with (run / "training" / "history.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["epoch"]) for row in rows] == list(range(1, 11))
+    assert all(0 <= float(row[name]) <= 1 for row in rows for name in ("Anterior hippocampus", "Posterior hippocampus"))
 
     started = train_bundle(small_recipe, folder, tmp_path / "tuned", minutes=0.001, loss="tversky", init=run)
     before, after = (read_weights(r / "models" / "model.safetensors") for r in (run, started))
@@ -96,9 +103,48 @@ def test_data_without_labelled_cases_is_refused_before_anything_is_written(small
 
 
 def test_a_scan_that_is_refused_while_training_is_named(folder, small_recipe, tmp_path):
-    import shutil
-
     shutil.copytree(folder, tmp_path / "data")
     (tmp_path / "data" / "imagesTr" / "cube_1.nii.gz").write_bytes(b"not an image at all")
     with pytest.raises(InputError, match=r"MS-F\d+ .*cube_1"):
         train_bundle(small_recipe, tmp_path / "data", tmp_path / "run", epochs=1)
+
+
+def test_a_run_without_the_handler_that_can_go_on_is_not_gone_on_with(folder, small_recipe, tmp_path):
+    root = tmp_path / "other"
+    shutil.copytree(small_recipe, root)
+    path = root / "configs" / "train.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("medseg.training.Checkpoints", "medseg.Other"))
+    write_checkpoint(root / "models", {}, 3)
+    with pytest.raises(UsageError, match=r"MS-T164 [\s\S]*medseg.training.Checkpoints"):
+        train_bundle(small_recipe, folder, root, resume=True)
+
+
+def test_one_image_on_both_sides_is_refused_and_no_run_is_left(folder, small_recipe, tmp_path):
+    shutil.copytree(folder, tmp_path / "data")
+    for part in ("imagesTr", "labelsTr"):
+        shutil.copyfile(tmp_path / "data" / part / "cube_1.nii.gz", tmp_path / "data" / part / "again.nii.gz")
+    with pytest.raises(DatasetError, match="MS-T140") as refused:
+        train_bundle(small_recipe, tmp_path / "data", tmp_path / "run", epochs=1, validation=["again"])
+    assert [(one.code, one.case) for one in refused.value.problems] == [("MS-T145", "again")]
+    assert not (tmp_path / "run").exists()
+
+
+def test_hardware_changes_nothing_that_is_learnt(folder, small_recipe, tmp_path):
+    recipe = tmp_path / "three_levels"  # see test_resume.py
+    shutil.copytree(small_recipe, recipe)
+    for name in ("train", "inference"):
+        path = recipe / "configs" / f"{name}.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["network_def"] |= {"features": [4, 8, 8], "deep_supervision": 1}
+        path.write_text(json.dumps(config), encoding="utf-8")
+    mine = tmp_path / "desk.yaml"
+    mine.write_text("num_workers: 1\ncache_gb: 0\nrecompute: true\n", encoding="utf-8")
+    runs = [
+        train_bundle(recipe, folder, tmp_path / str(hardware is None), epochs=2, hardware=hardware)
+        for hardware in (None, str(mine))
+    ]
+    first, second = (read_weights(run / "models" / "model.safetensors") for run in runs)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    with pytest.raises(UsageError, match="MS-T167"):
+        train_bundle(recipe, folder, tmp_path / "none", hardware="abacus")
+    assert not (tmp_path / "none").exists()
