@@ -37,7 +37,7 @@ def opened():
     return bundle.network.eval(), bundle.inferer
 
 
-def volumes(preset: str, count: int, size: int = 48):
+def volumes(preset: str, count: int, size: int | tuple[int, int, int] = 48):
     """(image (1, 1, D, H, W), reference map) of fresh volumes of 1 mm."""
     for n in range(count):
         made = make(preset, FIRST_SEED + n, size)
