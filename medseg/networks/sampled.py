@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from medseg.boxes.convention import clip
-from medseg.boxes.overlap import iou_pairs
 from medseg.networks.box_code import decode, encode
 from medseg.networks.point_rend import at_points, labels_at, uncertain_points
 from medseg.networks.pooler import with_image
@@ -104,11 +103,9 @@ def sample(
     of = [o[o >= 0] for o in owners]
     true_boxes = torch.cat([t.boxes[o] for t, o in zip(truth, of, strict=True)])
     held_all = torch.cat(held)
-    finer = decode(codes[holding], held_all)
-    outlined = _outlined(finer.detach(), held, true_boxes, images)
-    mask_logits = network.masks(pyramid, outlined, true_classes[holding] - 1)
+    mask_logits = network.masks(pyramid, held, true_classes[holding] - 1)
     out = mask_logits.shape[1:]
-    points, true_points = _points(network, pyramid, outlined, of, mask_logits, truth)
+    points, true_points = _points(network, pyramid, held, of, mask_logits, truth)
     return Sampled(
         objectness=torch.cat([logits[c] for logits, c in zip(proposed.logits, chosen, strict=True)]),
         is_object=torch.cat([(m[c] >= 0).float() for m, c in zip(matched, chosen, strict=True)]),
@@ -120,27 +117,16 @@ def sample(
         true_classes=true_classes,
         box_codes=codes[holding],
         true_box_codes=encode(true_boxes, held_all),
-        boxes=finer,
+        boxes=decode(codes[holding], held_all),
         true_boxes=true_boxes,
         mask_logits=mask_logits,
-        true_masks=torch.cat([mask_targets(t, o, r, out) for t, o, r in zip(truth, of, outlined, strict=True)]),
+        true_masks=torch.cat([mask_targets(t, o, r, out) for t, o, r in zip(truth, of, held, strict=True)]),
         point_logits=points,
         true_points=true_points,
         has_mask=torch.cat([t.has_mask[o] for t, o in zip(truth, of, strict=True)]),
         semantic=pyramid.semantic,
         true_semantic=torch.stack([semantic_target(t) for t in truth]),
     )
-
-
-def _outlined(finer: Tensor, held: Sequence[Tensor], true_boxes: Tensor, shape: Sequence[int]) -> list[Tensor]:
-    """The boxes that masks are learned in: as the box head has moved them, as in a result, where that brought them nearer.
-
-    A proposal may hold its object loosely. Between parallel neighbours such a box is as much about the one as about the
-    other, and a mask head that learns in them outlines both.
-    """
-    given, finer = torch.cat(list(held)), clip(finer.float(), shape)
-    nearer = iou_pairs(finer, true_boxes) > iou_pairs(given, true_boxes)
-    return list(torch.where(nearer[:, None], finer, given).split([len(b) for b in held]))
 
 
 def _check_classes(network: MaskRCNN, truth: Sequence[Truth]) -> None:
