@@ -220,7 +220,7 @@ def test_two_processes_thaw_as_one_does(tmp_path):
             env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
             capture_output=True,
             text=True,
-            timeout=900,
+            timeout=1800,
             check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]

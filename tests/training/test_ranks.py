@@ -45,7 +45,7 @@ def python(*words: str, folder: Path, processes: int = 1, code: int = 0) -> str:
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
         check=False,
     )
     assert done.returncode == code, done.stderr[-4000:]

@@ -28,7 +28,7 @@ def shared(*words: str, folder: Path) -> subprocess.CompletedProcess:
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
         check=False,
     )
 
