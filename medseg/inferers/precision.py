@@ -7,7 +7,8 @@ image, so it is tried: the windows of this volume with the largest contrast are 
 The rule of `precision="auto"`: bf16 if the device has it, the network is a module with fp32 weights, the volume has at
 least MIN_WINDOWS windows (the check costs CHECKED_WINDOWS in fp32; on fewer it would cost more than it gains), at
 least MIN_AGREEMENT of all voxels agree, and of the voxels that either calls foreground at least MIN_FOREGROUND: a
-small structure in much background must not be traded for speed.
+small structure in much background must not be traded for speed. An exported network (engine.py) computes in fp32 whatever
+is asked for.
 """
 
 from __future__ import annotations
