@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.console import show_json, show_lines, show_table
+from medseg.cli.console import show_json, show_lines, show_table, stderr
 from medseg.cli.options import Json
 from medseg.errors import BundleError
 
@@ -65,6 +65,10 @@ def import_(
         str | None, typer.Option(metavar="N,N", help="Folds to import, the first to predict with.", show_default="all")
     ] = None,
     checkpoint: Annotated[str, typer.Option(help="final, best or latest.")] = "final",
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DATA", help="What it was trained with (imagesTr, labelsTr): measures its domain."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Turn a trained nnU-Net v2 model into a bundle: its folds become the ensemble, its preprocessing is carried over.
@@ -74,7 +78,12 @@ def import_(
     from medseg.bundle.nnunet import import_nnunet
 
     wanted = tuple(name.strip() for name in folds.split(",") if name.strip()) if folds else ()
-    found = import_nnunet(folder, out, folds=wanted, checkpoint=checkpoint)
+    with stderr().status("reading the model") as status:
+
+        def hear(done: int, of: int) -> None:
+            status.update(f"measured {done} of {of} training cases")
+
+        found = import_nnunet(folder, out, folds=wanted, checkpoint=checkpoint, data=data, progress=hear)
     if found.problems:
         rows = [("warn" if p.warning else "fail", p.code, p.file, p.message) for p in found.problems]
         show_table(["", "code", "file", "what"], rows, title="medseg bundle check")

@@ -84,7 +84,9 @@ def model_card(
     dataset: Mapping[str, Any],
     plans: Mapping[str, Any],
     checkpoints: Mapping[str, Checkpoint],
-    mirrored: bool,
+    *,
+    mirrored: bool = False,
+    axes: str | None = None,
 ) -> str:
     """docs/README.md.
 
@@ -94,6 +96,7 @@ def model_card(
         plans: plans.json.
         checkpoints: fold -> what was read, the bundle's own network first.
         mirrored: logits are averaged over mirror images.
+        axes: directions that a file's axes are turned to; None: taken as stored.
     """
     first, *others = checkpoints
     one = checkpoints[first]
@@ -133,7 +136,7 @@ What its authors report. `medseg evaluate` measures it on your data.
 ## Limits
 
 Nothing is known of scans unlike those that it was trained on. Where `configs/inference.json` declares no `domain`,
-`medseg predict` cannot refuse them and marks every output so. Axes are taken {_axes(plans)}.
+`medseg predict` cannot refuse them and marks every output so. {_axes(axes)}
 
 ## Licence
 
@@ -148,7 +151,7 @@ def data_license(dataset: Mapping[str, Any]) -> str:
     return f"{said}\nThe licence of the weights is for those who trained them to say.\n"
 
 
-def _axes(plans: Mapping[str, Any]) -> str:
-    if "Reorient" in str(plans.get("image_reader_writer")):
-        return "in RAS order, whatever the file's"
-    return "as the file stores them, as nnU-Net takes them: give it scans stored like its training cases"
+def _axes(axes: str | None) -> str:
+    if axes is not None:
+        return f"A file's axes are turned to {axes} first, as of the training cases."
+    return "Axes are taken as the file stores them, as nnU-Net does: give it scans stored like its training cases."

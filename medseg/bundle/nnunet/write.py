@@ -13,6 +13,7 @@ from medseg.bundle.check import check_bundle
 from medseg.bundle.config import read_config
 from medseg.bundle.config_text import config_text
 from medseg.bundle.nnunet.architecture import network_def
+from medseg.bundle.nnunet.cases import look_at_cases
 from medseg.bundle.nnunet.checkpoint import read_checkpoint
 from medseg.bundle.nnunet.described import data_license, metadata_of, model_card
 from medseg.bundle.nnunet.folder import find_trained
@@ -27,7 +28,7 @@ from medseg.networks import NnunetUNet
 from medseg.writers.atomic import atomic_write, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from medseg.bundle.check import Problem
@@ -63,7 +64,15 @@ class Imported:
     problems: tuple[Problem, ...]
 
 
-def import_nnunet(folder: Path, out: Path, *, folds: Sequence[str] = (), checkpoint: str = "final") -> Imported:
+def import_nnunet(
+    folder: Path,
+    out: Path,
+    *,
+    folds: Sequence[str] = (),
+    checkpoint: str = "final",
+    data: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Imported:
     """Turn a trained nnU-Net v2 folder into a bundle.
 
     Args:
@@ -71,12 +80,16 @@ def import_nnunet(folder: Path, out: Path, *, folds: Sequence[str] = (), checkpo
         out: the bundle; an empty or new folder.
         folds: that are wanted, the first becoming the bundle's own network; (): all.
         checkpoint: "final", "best" or "latest".
+        data: the dataset that it was trained with: the bundle's domain is measured on it, and scans that store their
+            axes otherwise are turned to its directions.
+        progress: called with (cases of `data` read, cases in all).
 
     Raises:
         OutputError: MS-B157 `out` holds something already.
         BundleError: MS-B150 to MS-B156 the model cannot be imported, MS-B112 and MS-B114 nor its weights be read; MS-B158
             folds that do not belong together, or a network that is not the plans'.
         UsageError: MS-U174 an unknown checkpoint.
+        InputError: MS-C1xx, MS-B159 and others where `data` cannot be used.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError("MS-B157", "the bundle's folder is not empty", file=out, mend="give another with -o")
@@ -90,12 +103,20 @@ def import_nnunet(folder: Path, out: Path, *, folds: Sequence[str] = (), checkpo
     for read in checkpoints.values():
         _fits(network, read, configuration)
     grid = to_grid(trained.plans, configuration, len(channels), folder)
+    modality = ("CT",) if all(_is_ct(*one) for one in zip(grid["normalisation"], channels, strict=True)) else ()
+    told = None if data is None else look_at_cases(data, channels, outputs.table, modality, progress)
+    if told is not None and told.axcodes is not None:
+        grid.setdefault("axcodes", told.axcodes)
     configs = _configs(trained, configuration, defined, channels, outputs, grid, checkpoints)
-    modality = ("CT",) if all(how["scheme"] == "ct" or _called_ct(n) for how, n in _by_channel(grid, channels)) else ()
+    if told is not None:
+        configs["inference"]["domain"] = told.domain
     title = f"{trained.plans.get('dataset_name') or trained.dataset.get('name') or folder.name} segmentation"
     source = str(trained.dataset.get("reference") or trained.dataset.get("name") or "")
     metadata = metadata_of(title, channels, outputs, network.divisor, modality, source)
-    card = model_card(metadata, trained.dataset, trained.plans, checkpoints, bool(first.mirror_axes))
+    axes = grid.get("axcodes")
+    card = model_card(
+        metadata, trained.dataset, trained.plans, checkpoints, mirrored=bool(first.mirror_axes), axes=axes
+    )
     _write(out, configs, metadata, card, trained.dataset, checkpoints)
     names = tuple(row.name for row in outputs.table)
     return Imported(out, first.configuration, first.trainer, tuple(checkpoints), names, tuple(check_bundle(out)))
@@ -150,7 +171,7 @@ def _configs(
     axes = next(iter(checkpoints.values())).mirror_axes
     inference = configs["inference"]
     inference.pop("domain")
-    inference["uncertainty"] = _uncertainty(list(checkpoints)[1:], axes)
+    inference["uncertainty"] = _uncertainty(list(checkpoints)[1:], _patient_axes(axes, grid))
     inference["preprocessing"]["transforms"] = [*inference["preprocessing"]["transforms"][:2], grid]
     inference["inferer"] = {
         "_target_": "medseg.inferers.SlidingWindowInferer",
@@ -171,22 +192,31 @@ def _configs(
     return configs
 
 
-def _uncertainty(others: Sequence[str], axes: Sequence[int]) -> dict[str, Any]:
-    """Further folds are members. All three array axes are all patient axes, in whatever order; of fewer nobody knows."""
+def _uncertainty(others: Sequence[str], mirrors: Sequence[str]) -> dict[str, Any]:
+    """Further folds are members, and what nnU-Net mirrored along are symmetries."""
     said: dict[str, Any] = {}
     if others:
         said["ensemble"] = {"weights": [f"models/fold_{fold}.safetensors" for fold in others]}
-    if sorted(axes) == [0, 1, 2]:
-        said["mirrors"] = ["+".join(some) for n in (1, 2, 3) for some in combinations(_AXES, n)]
+    if mirrors:
+        said["mirrors"] = ["+".join(some) for n in range(1, len(mirrors) + 1) for some in combinations(mirrors, n)]
     return said
 
 
-def _by_channel(grid: Mapping[str, Any], channels: Sequence[str]) -> list[tuple[Mapping[str, Any], str]]:
-    return list(zip(grid["normalisation"], channels, strict=True))
+def _patient_axes(axes: Sequence[int], grid: Mapping[str, Any]) -> list[str]:
+    """Array axes of the network's grid as patient axes.
+
+    All three are all patient axes, in whatever order; of fewer it is known only where the directions of the file's are.
+    """
+    if sorted(axes) == [0, 1, 2]:
+        return list(_AXES)
+    if "axcodes" not in grid:
+        return []
+    along = [_AXES[next(n for n, pair in enumerate(("RL", "AP", "SI")) if code in pair)] for code in grid["axcodes"]]
+    return sorted((along[2 - grid["transpose"][axis]] for axis in axes), key=_AXES.index)
 
 
-def _called_ct(name: str) -> bool:
-    return name.casefold() in _CT
+def _is_ct(how: Mapping[str, Any], name: str) -> bool:
+    return how["scheme"] == "ct" or name.casefold() in _CT
 
 
 def _write(

@@ -35,6 +35,9 @@ def test_the_card_names_folds_and_hashes(tmp_path):
     assert "One fold (2) was imported" in card
     assert "averaged over mirror images" in card
     assert "as the file stores them" in card
+    turned = model_card(metadata, {}, {}, {"2": read}, axes="LPS")
+    assert "turned to LPS first" in turned
+    assert "mirror images" not in turned
 
 
 def test_the_licence_is_what_the_dataset_says():
