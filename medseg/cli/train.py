@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.console import show_lines
+from medseg.cli.console import show_lines, show_table
 from medseg.errors import UsageError
 
 
@@ -70,25 +70,30 @@ def train(
         raise UsageError("MS-U102", "--fold without --folds", mend="say how many there are: --folds 5")
     from medseg.training.cross_validation import train_folds
     from medseg.training.lessons import Lessons
+    from medseg.training.plan.problems import COLUMNS, DatasetError
     from medseg.training.ranks import launched
     from medseg.training.train import train_bundle
 
     several = {} if folds is None else {"folds": folds, "fold": fold}
-    run = (train_bundle if folds is None else train_folds)(
-        bundle,
-        data,
-        out,
-        minutes=minutes,
-        epochs=epochs,
-        loss=loss,
-        init=init,
-        freeze=[part.strip() for part in freeze.split(",")] if freeze else (),
-        thaw=thaw,
-        lessons=Lessons(tuple(teacher or ()), temperature, teacher_weight, pseudo, pseudo_weight),
-        smaller=smaller,
-        hardware=hardware,
-        resume=resume,
-        **several,
-    )
+    try:
+        run = (train_bundle if folds is None else train_folds)(
+            bundle,
+            data,
+            out,
+            minutes=minutes,
+            epochs=epochs,
+            loss=loss,
+            init=init,
+            freeze=[part.strip() for part in freeze.split(",")] if freeze else (),
+            thaw=thaw,
+            lessons=Lessons(tuple(teacher or ()), temperature, teacher_weight, pseudo, pseudo_weight),
+            smaller=smaller,
+            hardware=hardware,
+            resume=resume,
+            **several,
+        )
+    except DatasetError as error:
+        show_table(COLUMNS, [problem.row() for problem in error.problems], title=str(data))
+        raise
     if launched()[0] == 0:
         show_lines([f"trained: use it with medseg predict -b {run}"])
