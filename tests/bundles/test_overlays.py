@@ -69,7 +69,7 @@ def test_two_processes_train_one_network_and_one_of_them_writes_it(small, tmp_pa
     said = bundle_run(
         configs, "--bundle_root", str(small), "--output_dir", str(out), *budget, folder=tmp_path, processes=2
     )
-    assert said.count("saved final checkpoint") == 1
+    assert said.count("saved final weights") == 1
     weights = read_weights(out / "model.pt")
     assert not any(key.startswith("module.") for key in weights)
     assert len(list(out.glob("resume_*.pt"))) == 1
@@ -113,7 +113,7 @@ def test_a_recipe_for_instances_in_two_processes_and_its_scores(name, build, tmp
     said = bundle_run(
         [train, several], *held_out, "--epochs", "2", "--output_dir", str(run), folder=tmp_path, processes=2
     )
-    assert said.count("saved final checkpoint") == 1
+    assert said.count("saved final weights") == 1
     weights = read_weights(run / "model.pt")
     assert not any(key.startswith("module.") for key in weights)
     assert len(list(run.glob("resume_*.pt"))) <= 1
