@@ -6,6 +6,7 @@ expressions.py  what a `$` expression may compute      weights.py  never a pickl
 domain.py       what it was trained on, and whether a scan is that
 check.py        does a bundle keep its promises
 export.py       its network as files that run without torch, checked against torch
+nnunet/         a trained nnU-Net v2 folder becomes a bundle
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ DATASET = "Dataset004_Hippocampus"
 TRAINED = f"{DATASET}/nnUNetTrainer__nnUNetPlans__3d_fullres"
 VARIANTS = ("as_trained", "finer", "thick", "torch_resampled", "regions")
 NETWORKS = ("plain", "nonlin_first", "residual", "batch_norm")
-TRAIN, TEST = 8, 2
+TRAIN, TEST = 6, 1
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,19 @@ WORK/networks/NAME.pt         state dict, input and logits of networks with rand
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import sys
 from copy import deepcopy
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from types import SimpleNamespace
 
 WORK = Path(sys.argv[1])
 for name, folder in (("raw", "raw"), ("preprocessed", "preprocessed"), ("results", "results")):
     os.environ[f"nnUNet_{name}"] = str(WORK / folder)
-os.environ |= {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "nnUNet_compile": "f"}
+os.environ |= {"nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1", "nnUNet_compile": "f"}
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -32,11 +35,13 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager  # noqa
 DATASET = "Dataset004_Hippocampus"
 CONFIGURATION = "3d_fullres"
 FEATURES = [8, 16, 32]
-EPOCHS, STEPS = 2, 40
+EPOCHS, STEPS = 2, 25
 
 
 def main() -> None:
     torch.set_num_threads(1)
+    # Its worker processes would each import torch anew, for a second's work.
+    multiprocessing.get_context = lambda *_: SimpleNamespace(Pool=ThreadPool)
     for folder in ("preprocessed", "results", "predicted", "networks"):
         (WORK / folder).mkdir()
     trained = train()
@@ -62,6 +67,7 @@ def train() -> Path:
     manager = PlansManager(str(file)).get_configuration(CONFIGURATION)
     manager.preprocessor_class(verbose=False).run(4, CONFIGURATION, "nnUNetPlans", num_processes=1)
     dataset = json.loads((WORK / "raw" / DATASET / "dataset.json").read_text())
+    os.environ["nnUNet_n_proc_DA"] = "0"  # no worker processes
     for fold in (0, 1):
         torch.manual_seed(fold)
         np.random.seed(fold)  # noqa: NPY002 - what nnU-Net draws from
@@ -75,11 +81,18 @@ def train() -> Path:
 
 
 def changed(trained: Path, name: str, change) -> Path:
-    """A copy of the trained folder whose plans (and, for regions, heads) are others: the weights take any images."""
+    """A copy of the trained folder whose plans (and, for regions, heads) are others: the weights take any images.
+
+    `change` alters the tables in place and says along which axes prediction may mirror.
+    """
     folder = WORK / "results" / name
     shutil.copytree(trained, folder)
     plans, dataset = (json.loads((folder / f"{one}.json").read_text()) for one in ("plans", "dataset"))
-    change(plans, plans["configurations"][CONFIGURATION], dataset, folder)
+    axes = change(plans, plans["configurations"][CONFIGURATION], dataset, folder)
+    for path in folder.glob("fold_*/checkpoint_final.pth"):
+        checkpoint = torch.load(path, weights_only=False)
+        checkpoint["inference_allowed_mirroring_axes"] = axes
+        torch.save(checkpoint, path)
     (folder / "plans.json").write_text(json.dumps(plans))
     (folder / "dataset.json").write_text(json.dumps(dataset))
     return folder
@@ -88,11 +101,13 @@ def changed(trained: Path, name: str, change) -> Path:
 def finer(plans, configuration, dataset, folder):
     plans["transpose_forward"], plans["transpose_backward"] = [2, 0, 1], [1, 2, 0]
     configuration["spacing"] = [1.3, 0.8, 0.9]
+    return (1,)
 
 
 def thick(plans, configuration, dataset, folder):
     configuration["spacing"] = [3.5, 0.9, 1.0]
     configuration["use_mask_for_norm"] = [True]
+    return None
 
 
 def torch_resampled(plans, configuration, dataset, folder):
@@ -101,6 +116,7 @@ def torch_resampled(plans, configuration, dataset, folder):
         configuration[f"resampling_fn_{what}"] = "resample_torch_fornnunet"
         configuration[f"resampling_fn_{what}_kwargs"] = {"is_seg": False, "force_separate_z": False}
     plans["image_reader_writer"] = "NibabelIOWithReorient"
+    return (0,)
 
 
 def regions(plans, configuration, dataset, folder):
@@ -112,8 +128,8 @@ def regions(plans, configuration, dataset, folder):
         for key, value in checkpoint["network_weights"].items():
             if "seg_layers" in key:
                 checkpoint["network_weights"][key] = torch.stack([value[1:].mean(0) - value[0], value[2] - value[1]])
-        checkpoint["inference_allowed_mirroring_axes"] = (0, 2)
         torch.save(checkpoint, path)
+    return (0, 2)
 
 
 VARIANTS = {
