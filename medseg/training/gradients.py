@@ -1,7 +1,7 @@
 """Keep one bad step from ruining a training: clip the gradient's norm, and skip steps that are not finite.
 
-A single NaN in a gradient spreads to every weight at the next step. It happens in mixed precision, and (seen with
-torch 2.13 on CPUs) in bfloat16 convolutions over very small feature maps.
+A single NaN in a gradient spreads to every weight at the next step. It happens in mixed precision, and in bfloat16
+convolutions over thin maps on CPUs (`medseg.training.precision.exact_in_thin_maps`).
 """
 
 from __future__ import annotations
