@@ -20,9 +20,7 @@ _SCHEMES = {
 _INTENSITIES = {"low": "percentile_00_5", "high": "percentile_99_5", "mean": "mean", "std": "std"}
 
 
-def to_grid(
-    plans: Mapping[str, Any], configuration: Mapping[str, Any], channels: int, root: Path, *, axcodes: str | None = None
-) -> dict[str, Any]:
+def to_grid(plans: Mapping[str, Any], configuration: Mapping[str, Any], channels: int, root: Path) -> dict[str, Any]:
     """`medseg.transforms.ToNnunetGridd` for key "image".
 
     Args:
@@ -30,7 +28,6 @@ def to_grid(
         configuration: of it.
         channels: of the image.
         root: of messages.
-        axcodes: directions of the training images' axes, where they are known and nnU-Net took them as stored.
 
     Raises:
         BundleError: MS-B155 a preprocessor, reader, normalisation or resampling that medseg does not have.
@@ -50,7 +47,7 @@ def to_grid(
         "transpose": [int(axis) for axis in plans.get("transpose_forward", (0, 1, 2))],
         "resizing": resizing_of(configuration, "data", root),
     }
-    turned = axcodes_of(plans, root) or axcodes
+    turned = axcodes_of(plans, root)
     return ours | ({"axcodes": turned} if turned else {})
 
 

@@ -67,7 +67,7 @@ def train() -> Path:
     manager = PlansManager(str(file)).get_configuration(CONFIGURATION)
     manager.preprocessor_class(verbose=False).run(4, CONFIGURATION, "nnUNetPlans", num_processes=1)
     dataset = json.loads((WORK / "raw" / DATASET / "dataset.json").read_text())
-    os.environ["nnUNet_n_proc_DA"] = "0"  # no worker processes
+    os.environ |= {"nnUNet_n_proc_DA": "0"}  # no worker processes
     for fold in (0, 1):
         torch.manual_seed(fold)
         np.random.seed(fold)  # noqa: NPY002 - what nnU-Net draws from
@@ -83,7 +83,7 @@ def train() -> Path:
 def changed(trained: Path, name: str, change) -> Path:
     """A copy of the trained folder whose plans (and, for regions, heads) are others: the weights take any images.
 
-    `change` alters the tables in place and says along which axes prediction may mirror.
+    `change` alters the tables in place and says along which axes prediction may mirror (none: None).
     """
     folder = WORK / "results" / name
     shutil.copytree(trained, folder)
@@ -107,7 +107,6 @@ def finer(plans, configuration, dataset, folder):
 def thick(plans, configuration, dataset, folder):
     configuration["spacing"] = [3.5, 0.9, 1.0]
     configuration["use_mask_for_norm"] = [True]
-    return None
 
 
 def torch_resampled(plans, configuration, dataset, folder):
