@@ -92,6 +92,9 @@ def train(
             resume=resume,
             **several,
         )
+    except KeyboardInterrupt:
+        show_lines([f"stopped: go on with the same command and --resume; the checkpoint lies in {out}"])
+        raise
     except DatasetError as error:
         show_table(COLUMNS, [problem.row() for problem in error.problems], title=str(data))
         raise

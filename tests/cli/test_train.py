@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 
 from medseg.cli.app import run
+from medseg.training import train as train_module
 
 
 def test_minutes_and_epochs_exclude_each_other(tmp_path, capsys):
@@ -37,3 +38,12 @@ def test_a_subject_on_both_sides_is_told_in_a_table(tmp_path, capsys):
     assert "subject sub-1 validates with sub-1_ses-2 and trains with sub-1_ses-1" in told
     assert "nothing was written" in told
     assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_module, "train_bundle", stopped)
+    assert run(["train", str(tmp_path), str(tmp_path), "-o", str(tmp_path / "run")]) == 130
+    assert "--resume" in capsys.readouterr().err

@@ -68,7 +68,7 @@ def main(recipe: Path, data: Path, out: Path, kills: int, how: str, seed: int) -
     told = []
     while len(told) < kills:
         child, pipe = started(how, recipe, data, out / "killed")
-        wanted, seen = rng.randint(1, 2 * steps // kills), 0
+        wanted, seen = rng.randint(1, steps // kills - 1), 0  # the last kill still finds it running
         while seen < wanted and os.read(pipe, 1):
             seen += 1
         time.sleep(rng.random() * (times[-1] - times[0]) / steps)
