@@ -122,7 +122,7 @@ def export_bundle(
     for weights, network in networks:
         hear(f"exporting {weights.relative_to(bundle.root).as_posix()}")
         graph = to_graph(network, patches[0], bundle.root)
-        if any_size and None not in graph.shape[2:]:
+        if any_size and any(n is not None for n in graph.shape[2:]):
             raise BundleError(
                 "MS-B124",
                 f"its network exports with windows of one size only, {graph.shape[2:]}, and its inferer has no roi_size",
@@ -132,7 +132,7 @@ def export_bundle(
         batches = batches_of(patches, graph.shape)
         wanted = torch_outputs(network, batches)
         torch_ms = milliseconds(lambda batch, network=network: torch_outputs(network, [batch]), batches[0])
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             made = _written(graph, Path(folder) / weights.stem, formats)
             for name, path in made.items():
                 hear(f"checking {path.name} against torch")

@@ -92,7 +92,7 @@ def to_graph(network: nn.Module, patch: Tensor, path: Path) -> Graph:
             return graph
     raise BundleError(
         "MS-B124",
-        f"torch.export cannot follow its network ({type(said).__name__}: {str(said).strip().splitlines()[0][:200]})",
+        f"torch.export cannot follow its network ({type(said).__name__}: {_first_line(said)})",
         file=path,
         mend="predict with --engine torch; a network exports when its forward has no branch on what voxels hold",
     ) from said
@@ -184,10 +184,13 @@ def _told(what: str, path: Path) -> Iterator[None]:
         deepest: BaseException = error
         while deepest.__cause__ is not None:
             deepest = deepest.__cause__
-        lines = [line.strip() for line in str(deepest).splitlines() if line.strip()]
         raise BundleError(
             "MS-B124",
-            f"the network has no form in {what}: {(lines or [type(deepest).__name__])[0][:200]}",
+            f"the network has no form in {what} ({type(deepest).__name__}: {_first_line(deepest)})",
             file=path.name,
-            mend="leave the format out (--format), and predict with --engine torch",
+            mend="export without it (--format pt2), and predict with --engine torch",
         ) from error
+
+
+def _first_line(error: BaseException | None) -> str:
+    return next((line.strip()[:200] for line in str(error).splitlines() if line.strip()), "")
