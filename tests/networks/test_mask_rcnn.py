@@ -233,12 +233,14 @@ def test_it_learns_one_image_by_heart():
     net = network()
     one = truth()
     x = images(one)
-    optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
+    optimizer = torch.optim.AdamW(net.parameters())
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=250)  # its end is calm
     loss = DetectionLoss()
     for _ in range(250):
         optimizer.zero_grad()
         loss(net(x, [one])).backward()
         optimizer.step()
+        rate.step()
     net.eval()
     with torch.no_grad():
         found = instances_of(net(x)[0], one.labels.shape)
