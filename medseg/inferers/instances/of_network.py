@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from medseg.boxes.crops import Crop, suppress_by_mask
-from medseg.boxes.nms import by_score
 from medseg.inferers.instances.found import INSIDE, Instances, pick
 from medseg.inferers.instances.paste import paste, paste_all
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from medseg.inferers.instances.found import MaskCrop
     from medseg.networks.detections import Detections
 
 
@@ -25,9 +23,6 @@ def instances_of(
     detections: Detections, shape: Sequence[int], *, iou: float | None = 0.3, iom: float | None = 0.6
 ) -> Instances:
     """Paste masks and drop what is double by its voxels; an empty mask is no instance.
-
-    Of several claims on one object that of the greatest score x maskness stays: between parallel neighbours a box may
-    score well whose mask runs from the one into the other, and such a mask is unsure (Wang et al., SOLOv2, NeurIPS 2020).
 
     Args:
         detections: of one image or tile.
@@ -46,16 +41,8 @@ def instances_of(
     crops = [Crop(mask.low, (mask.probability >= INSIDE).cpu()) for mask in masks]
     some = torch.tensor([bool(crop.mask.any()) for crop in crops], dtype=torch.bool)
     found, crops = pick(found, some), [crop for crop in crops if crop.mask.any()]
-    kept = suppress_by_mask(crops, found.scores * maskness(found.masks).to(boxes.device), iou=iou, iom=iom)
-    found = pick(found, kept[by_score(found.scores[kept])])
+    found = pick(found, suppress_by_mask(crops, found.scores, iou=iou, iom=iom))
     return replace(found, stuff=getattr(detections, "stuff", None))
-
-
-def maskness(masks: Sequence[MaskCrop]) -> Tensor:
-    """How sure masks are of their own voxels: (N,) float32, the mean probability where it is at least `INSIDE`, else 0."""
-    inside = [(mask.probability.float(), mask.probability >= INSIDE) for mask in masks]
-    sums = [(p * i).sum() / i.sum().clamp(min=1) for p, i in inside]
-    return torch.stack(sums) if sums else torch.zeros(0)
 
 
 @torch.no_grad()

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from medseg.errors import UsageError
-from medseg.inferers.instances.found import MaskCrop
-from medseg.inferers.instances.of_network import instances_of, maskness, segment_tile
+from medseg.inferers.instances.of_network import instances_of, segment_tile
 from medseg.networks.detections import Detections
 
 A, NEAR_A, B = [1, 1, 1, 5, 5, 5], [1, 1, 1, 5, 5, 6], [8, 8, 8, 12, 12, 12]
@@ -37,23 +36,6 @@ def test_what_is_double_by_its_voxels_goes_whatever_its_class(classes):
     assert len(instances_of(both, (16, 16, 16), iou=0.79, iom=None)) == 1
     assert len(instances_of(both, (16, 16, 16), iou=None, iom=0.9)) == 1
     assert len(instances_of(both, (16, 16, 16), iou=None, iom=None)) == 2
-
-
-def test_of_two_claims_on_one_object_the_one_with_the_surer_mask_stays():
-    masks = torch.stack([torch.full((4, 4, 4), 0.6), torch.ones(4, 4, 4)])
-    both = found([A, NEAR_A], [0.9, 0.8], masks)
-    assert instances_of(both, (16, 16, 16)).boxes.tolist() == [NEAR_A]  # 0.8 x 1 against 0.9 x 0.6
-    kept = instances_of(both, (16, 16, 16), iou=None, iom=None)
-    assert kept.scores.tolist() == pytest.approx([0.9, 0.8])  # the order and the scores stay those of the network
-    assert maskness(kept.masks).tolist() == pytest.approx([0.6, 1.0], abs=1e-3)
-
-
-def test_maskness_is_of_the_voxels_of_a_mask_alone():
-    values = torch.tensor([[[0.9, 0.7, 0.1, 0.0]]]).half()
-    assert maskness([MaskCrop((0, 0, 0), values), MaskCrop((0, 0, 0), values * 0)]).tolist() == pytest.approx(
-        [0.8, 0.0], abs=1e-3
-    )
-    assert maskness([]).shape == (0,)
 
 
 def test_boxes_that_overlap_stay_where_their_masks_do_not():
