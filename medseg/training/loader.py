@@ -90,7 +90,7 @@ class CaseLoader(DataLoader):
             **kwargs,
         )
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """The batches of the next epoch, or the rest of the one that a run was stopped in.
 
         Raises:
@@ -205,8 +205,9 @@ class _Order(Sampler[Place]):
         """(number in the epoch among all processes, index of the case) of this process."""
         world, rank = idist.get_world_size(), idist.get_rank()
         if self.sampler is not None:
-            if hasattr(self.sampler, "set_epoch"):
-                self.sampler.set_epoch(self.epoch)
+            set_epoch = getattr(self.sampler, "set_epoch", None)
+            if set_epoch is not None:
+                set_epoch(self.epoch)
             return [(n * world + rank, index) for n, index in enumerate(self.sampler)]
         order: Sequence[int] = range(len(self.dataset))
         if self.shuffle:

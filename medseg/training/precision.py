@@ -54,7 +54,7 @@ def exact_in_thin_maps(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv3d):
             suspended: list[bool] = []
-            module.register_forward_pre_hook(lambda _, args, held=suspended: _suspend(args, held))
+            module.register_forward_pre_hook(lambda _, args, held=suspended: _suspend(args, held))  # type: ignore[arg-type]
             module.register_forward_hook(lambda *_, held=suspended: _go_on(held), always_call=True)
 
 
