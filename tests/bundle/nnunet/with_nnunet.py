@@ -85,6 +85,8 @@ def find_something(trainer: nnUNetTrainer) -> None:
     """Shift the biases of the last layer until either structure beats the background in a tenth of a batch.
 
     So short a training has only learned that most is background: it would find nothing, and nothing could be compared.
+    Logits are moved to about 0 where classes meet, as a finished training leaves them: nnU-Net adds up in half precision,
+    which is coarse far from 0.
     """
     network = trainer.network.eval()
     network.decoder.deep_supervision = False
@@ -92,6 +94,7 @@ def find_something(trainer: nnUNetTrainer) -> None:
         logits = network(next(trainer.dataloader_val)["data"])
         for n in (1, 2):
             network.decoder.seg_layers[-1].bias[n] -= (logits[:, n] - logits[:, 0]).quantile(0.9)
+        network.decoder.seg_layers[-1].bias -= logits[:, 0].median()
     trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
 
 
