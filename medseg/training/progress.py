@@ -175,7 +175,8 @@ class Progress:
 
 def _loss(engine: Engine) -> float:
     output: Any = engine.state.output
-    return float(output["loss"] if isinstance(output, dict) else output[0]["loss"])
+    loss = output["loss"] if isinstance(output, dict) else output[0]["loss"]
+    return float(loss.detach() if isinstance(loss, torch.Tensor) else loss)
 
 
 def _is_number(value: Any) -> bool:

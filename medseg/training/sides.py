@@ -26,10 +26,12 @@ _BIDS = re.compile(r"sub-[A-Za-z0-9]+")
 
 
 def subject_of(path: str | Path) -> str:
-    """Whose a file is: BIDS' subject, else the case's own name."""
-    name = case_stem(Path(path))
+    """Whose a label map is: BIDS' subject, else the case's own name; in a folder of case folders that of its folder."""
+    name, folder = case_stem(Path(path)), Path(path).parent.name
     found = _BIDS.search(name)
-    return found[0] if found else name
+    if found:
+        return found[0]
+    return name if not folder or folder.startswith("labels") else f"{folder}/{name}"
 
 
 def check_sides(train: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]], data: Path) -> None:

@@ -10,8 +10,9 @@ from hypothesis.extra.numpy import arrays
 
 from medseg.boxes.convention import boxes_of_instances
 from medseg.boxes.overlap import iou_pairs
-from medseg.transforms.elastic import RandDeformd, deform_labels
+from medseg.transforms.elastic import RandDeformd
 from medseg.transforms.instances.rounded import round_off
+from medseg.transforms.warp import deform_labels
 
 
 def boxes(ids: np.ndarray) -> list:
