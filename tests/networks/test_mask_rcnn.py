@@ -213,8 +213,8 @@ def test_things_and_stuff_are_learned_together():
     x = level + 0.1 * torch.randn(level.shape)
     net, loss = panoptic(stuff=1), DetectionLoss()
     optimizer = torch.optim.AdamW(net.parameters())
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 8e-3, total_steps=200)
-    for _ in range(200):
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, total_steps=300)
+    for _ in range(300):
         optimizer.zero_grad()
         loss(net(x, [one])).backward()
         optimizer.step()
