@@ -89,7 +89,7 @@ def test_two_processes_train_one_network_and_one_of_them_writes_it(small, tmp_pa
     assert [Path(row.split(",")[0]).name for row in rows] == ["cube_0.nii.gz", "cube_1.nii.gz"]
 
 
-INSTANCES = {"phantom_instance_segmentation": 0.37, "vertebrae_mri_instance_segmentation": 0.55}
+INSTANCES = {"phantom_instance_segmentation": 0.34, "vertebrae_mri_instance_segmentation": 0.55}
 
 
 @pytest.mark.slow

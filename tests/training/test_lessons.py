@@ -17,7 +17,6 @@ from medseg.bundle.shipped import find_bundle
 from medseg.bundle.weights import read_weights
 from medseg.errors import BundleError, UsageError
 from medseg.training.lessons import Lessons, taught
-from medseg.training.smaller import weights_of
 from medseg.training.train import train_bundle
 from medseg.workflows.predict import predict
 
