@@ -95,7 +95,7 @@ class Progress:
         loss = _loss(engine)
         self._losses.append(loss)
         if self.schedule is not None:
-            self._left.tell(self.schedule.fraction(engine), time.monotonic())
+            self._left.tell(self.schedule.share, time.monotonic())
         step = engine.state.iteration
         if self.folder is not None:
             if self._events is None:  # not before the run knows from which step it goes on

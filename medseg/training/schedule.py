@@ -55,9 +55,11 @@ class BudgetedSchedule:
         if self.minutes is not None:
             # One clock for all processes: two that end at different iterations would wait for each other for ever.
             spent_s: Any = self.spent_s if idist.get_world_size() == 1 else idist.broadcast(self.spent_s, src=0)
-            return min(1.0, spent_s / (60.0 * self.minutes))
-        total = (engine.state.max_epochs or 1) * (engine.state.epoch_length or 1)
-        return min(1.0, (engine.state.iteration - 1) / total)
+            self.share = min(1.0, spent_s / (60.0 * self.minutes))
+        else:
+            total = (engine.state.max_epochs or 1) * (engine.state.epoch_length or 1)
+            self.share = min(1.0, (engine.state.iteration - 1) / total)
+        return self.share
 
     def factor(self, fraction: float) -> float:
         """The rate at this share of the budget, relative to the largest."""
