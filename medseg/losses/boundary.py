@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from medseg.losses.pair import PairLoss
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
     from medseg.losses.pair import Pair
@@ -30,18 +28,6 @@ class BoundaryLoss(PairLoss):
     """
 
     takes_maps = True
-
-    def __init__(
-        self,
-        *,
-        sigmoid: bool = False,
-        include_background: bool | None = None,
-        ignore_index: int | None = None,
-        weight: Sequence[float] | None = None,
-    ) -> None:
-        super().__init__(
-            sigmoid=sigmoid, include_background=include_background, ignore_index=ignore_index, weight=weight
-        )
 
     def of(self, pair: Pair) -> Tensor:
         """See `PairLoss`."""
