@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import importlib
 import sys
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -190,10 +192,21 @@ def _open_openvino(path: Path, threads: int) -> Program:
         "PERFORMANCE_HINT": "LATENCY",
     }
     with _opening(path, version):
-        compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+        compiled = _openvino_core().compile_model(str(path), "CPU", settings)
         (taken,), (_,) = compiled.inputs, compiled.outputs
         shape = tuple(int(n.get_length()) if n.is_static else None for n in taken.partial_shape)
         return Program(lambda array: compiled(array)[0], shape, version)
+
+
+@cache
+def _openvino_core() -> Any:
+    """One for the whole process, until it ends.
+
+    OpenVINO 2026.4 gives its CPU part a stack for signal handlers, and takes it away with the last model of a Core. Of two
+    that go in the order in which they came, the second one puts a stack back into use that is no more: the next Ctrl-C, or
+    the end of a worker process, ends Python with a segmentation fault.
+    """
+    return library("openvino").Core()
 
 
 _OPEN: Mapping[str, Callable[[Path, int], Program]] = {"onnx": _open_onnx, "openvino": _open_openvino}

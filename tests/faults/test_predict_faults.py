@@ -110,7 +110,7 @@ for trial in range(kills):
     assert all(whole[name] == digest for name, digest in seen.items()), (trial, seen)
     killed.append(len(seen))
     assert exit_code(run(out, resume=True)) == 0
-    assert details(out) == everything, trial
+    assert details(out) == everything, (trial, sorted(dict(details(out).items() ^ everything.items())))
     assert not (out / ".medseg").exists()
 result = {"seen": killed}
 """

@@ -208,3 +208,23 @@ def test_openvino_is_imported_without_its_telemetry(tmp_path):
     assert run("import openvino").returncode == 33
     ours = run("import sys; from medseg.inferers.engine import library; print(library('openvino').__name__)")
     assert (ours.returncode, ours.stdout.strip()) == (0, "openvino"), ours.stderr
+
+
+def test_ctrl_c_after_two_models_of_openvino_is_an_interrupt(tmp_path):
+    """Two `Core`s, let go in the order in which they were made, would end Python here with a segmentation fault."""
+    path = write_classes(tmp_path / "model.onnx")
+    library("openvino").save_model(library("openvino").Core().read_model(str(path)), str(path.with_suffix(".xml")))
+    program = f"""
+import gc, signal
+from pathlib import Path
+from medseg.inferers.engine import Engine
+first, second = (Engine(Path({str(path.with_suffix(".xml"))!r}), "openvino", threads=1) for _ in range(2))
+del first; gc.collect()
+del second; gc.collect()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "interrupted"), done.stderr

@@ -4,11 +4,11 @@ found.py      boxes, scores, classes, crops of masks    tiles.py        where ti
 of_network.py from a network's output to instances      pieces.py       what a tile saw of an instance
 paste.py      masks into voxels, and one integer map    links.py        which pieces are one instance
 test_time.py  mirrors, sizes, ensembles                 merge.py        pieces become the volume's instances
+centred.py    each once more, in a tile around it       samples.py      a whole volume, once or in several samples
 stuff.py      classes without instances                 inferer.py      InstanceInferer: all of it
 
 How sure is it?
 dropout.py      samples of a tile by Monte Carlo dropout
-samples.py      several samples of a whole volume
 association.py  which instances of several samples are one object
 agreement.py    how often it was found, and what varies
 

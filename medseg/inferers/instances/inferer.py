@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from monai.data.meta_tensor import MetaTensor
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from medseg.errors import UsageError
-from medseg.inferers.instances.merge import at_least, merge
 from medseg.inferers.instances.of_network import segment_tile
 from medseg.inferers.instances.paste import label_map
-from medseg.inferers.instances.stuff import stuff_map
+from medseg.inferers.instances.samples import samples_of
 from medseg.inferers.instances.test_time import Flipped, Several
-from medseg.inferers.instances.tiles import tiles, views, whole
+from medseg.inferers.instances.tiles import tiles, whole
 from medseg.inferers.precision import has_native_bf16
 
 if TYPE_CHECKING:
@@ -33,6 +31,9 @@ class InstanceInferer(Inferer):
     Args:
         roi_size: of a tile in voxels; None: the whole volume at once.
         overlap: voxels that neighbouring tiles share at least; as large as the largest instance is best.
+        recentre: see every instance again in a tile that has it in the middle (centred.py) and begins at a multiple of so
+            many voxels: the masks then depend on where tiles lie as good as not at all, for up to one more tile an
+            instance. None: they stay as the tiles saw them.
         min_score: instances below it are left out, after tiles and mirror images are united.
         mask_iou: of two instances whose masks overlap more, the lesser one goes.
         mask_iom: the same for the overlap as a share of the smaller one.
@@ -53,6 +54,7 @@ class InstanceInferer(Inferer):
         roi_size: Sequence[int] | None = None,
         overlap: Sequence[int] | int = 0,
         *,
+        recentre: int | None = None,
         min_score: float = 0.5,
         mask_iou: float = 0.3,
         mask_iom: float = 0.6,
@@ -63,8 +65,11 @@ class InstanceInferer(Inferer):
         super().__init__()
         if precision not in PRECISIONS:
             raise UsageError("MS-U374", f"precision {precision!r}", mend=f"use one of {', '.join(PRECISIONS)}")
+        if recentre is not None and not (isinstance(recentre, int) and recentre >= 1):
+            mend = "give a whole number of voxels of at least 1, for example the network's stride, or null"
+            raise UsageError("MS-U371", f"recentre {recentre!r}", mend=mend)
         self.roi_size = None if roi_size is None else tuple(roi_size)
-        self.overlap, self.min_score = overlap, min_score
+        self.overlap, self.recentre, self.min_score = overlap, recentre, min_score
         self.mask_iou, self.mask_iom = mask_iou, mask_iom
         self.flips = [(axes,) if isinstance(axes, int) else tuple(axes) for axes in flips]
         self.precision = precision
@@ -87,24 +92,14 @@ class InstanceInferer(Inferer):
         ids = label_map(self.found, inputs.shape[2:]).ids
         return torch.from_numpy(ids.astype("int32"))[None, None]
 
-    @torch.no_grad()
     def instances(self, image: Tensor, network: nn.Module) -> Instances:
         """The instances of one image (1, C, D, H, W), by falling score; sets `stuff`."""
-        plain = image.as_tensor() if isinstance(image, MetaTensor) else image
 
         def one(tile: Tensor) -> Instances:
-            with self.computing(tile):
-                return segment_tile(tile, network, iou=self.mask_iou, iom=self.mask_iom)
+            return segment_tile(tile, network, iou=self.mask_iou, iom=self.mask_iom)
 
         several = Several([one, *(Flipped(one, axes) for axes in self.flips)]) if self.flips else one
-        over = self.tiles_over(plain.shape[2:], network)
-        seen = []
-        for view in views(plain, several, over):
-            seen.append(view)
-            if self.progress is not None:
-                self.progress(len(seen), len(over))
-        self.stuff = stuff_map(seen, plain.shape[2:])
-        return at_least(merge(seen), self.min_score)
+        return samples_of(image, self, lambda tile: [several(tile)], network)[0]
 
     def tiles_over(self, shape: Sequence[int], network: nn.Module):
         """Where the tiles of a volume (D, H, W) lie."""

@@ -1,4 +1,4 @@
-"""Several samples of the instances of a whole volume: each is tiled and united as a prediction of its own."""
+"""Instances of a whole volume, once or in several samples: tiles find them, and a tile around each may look again."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from monai.data.meta_tensor import MetaTensor
 
+from medseg.inferers.instances.centred import centred, places
 from medseg.inferers.instances.merge import at_least, merge
 from medseg.inferers.instances.stuff import stuff_map
-from medseg.inferers.instances.tiles import sampled_views
+from medseg.inferers.instances.tiles import block, in_volume, sampled_views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
     from medseg.inferers.instances.found import Instances
     from medseg.inferers.instances.inferer import InstanceInferer
+    from medseg.inferers.instances.tiles import Tile
+
+# Of `min_score`: what tiles saw with less is not looked at again, since it would hardly be believed then.
+WORTH_A_LOOK = 0.5
 
 
 @torch.no_grad()
@@ -36,8 +41,9 @@ def samples_of(
         network: whose stride the tiles keep to.
     """
     plain = image.as_tensor() if isinstance(image, MetaTensor) else image
-    over = inferer.tiles_over(plain.shape[2:], network)
-    done = 0
+    shape = plain.shape[2:]
+    over = inferer.tiles_over(shape, network)
+    done, total = 0, len(over)
 
     def drawn(tile: Tensor) -> Sequence[Instances]:
         nonlocal done
@@ -45,9 +51,24 @@ def samples_of(
             found = source(tile)
         done += 1
         if inferer.progress is not None:
-            inferer.progress(done, len(over))
+            inferer.progress(done, total)
         return found
 
     samples = sampled_views(plain, drawn, over)
-    inferer.stuff = stuff_map(samples[0], plain.shape[2:])
-    return [at_least(merge(views), inferer.min_score) for views in samples]
+    inferer.stuff = stuff_map(samples[0], shape)
+    found = [merge(views) for views in samples]
+    if inferer.recentre is not None and len(over) > 1:
+        size, stride = inferer.roi_size or shape, getattr(network, "divisor", (1, 1, 1))
+        found = [at_least(one, WORTH_A_LOOK * inferer.min_score) for one in found]
+        around = [places(one, shape, size, stride=stride, step=inferer.recentre) for one in found]
+        seen: dict[Tile, list[Instances]] = {}
+
+        def look(tile: Tile) -> list[Instances]:
+            if tile not in seen:
+                seen[tile] = [in_volume(one, tile, shape) for one in drawn(block(plain, tile))]
+            return seen[tile]
+
+        total += len({tile for row in around for tile in row})
+        rows = zip(found, around, strict=True)
+        found = [centred(one, row, lambda tile, t=t: look(tile)[t]) for t, (one, row) in enumerate(rows)]
+    return [at_least(one, inferer.min_score) for one in found]
