@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
