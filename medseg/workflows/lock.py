@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from medseg.errors import OutputError
+from medseg.writers.atomic import remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,8 @@ WORK = ".medseg"
 def output_lock(out: Path) -> Iterator[Path]:
     """Hold `out` for this process; yields an empty folder in it for unfinished files.
 
-    What a killed run left in that folder is removed, `out` itself is made when it is missing.
+    What a killed run left in that folder, and half-written files beside their targets, are removed; `out` itself is made
+    when it is missing.
 
     Raises:
         OutputError: MS-O301 another run holds the folder; MS-O302 it cannot be made or written.
@@ -52,6 +54,7 @@ def output_lock(out: Path) -> Iterator[Path]:
         raise _unwritable(out, error) from error
     try:
         shutil.rmtree(work, ignore_errors=True)
+        remove_leftovers(out)
         try:
             work.mkdir(exist_ok=True)
             _sign(work)

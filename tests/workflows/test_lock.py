@@ -50,6 +50,20 @@ def test_a_killed_run_leaves_no_lock_behind_and_its_half_files_go(holder, tmp_pa
         assert [path.name for path in work.iterdir()] == ["owner.json"]
 
 
+def test_what_was_half_written_beside_its_target_when_a_run_was_killed_goes_too(tmp_path):
+    dies = (
+        "import os, signal, sys; from pathlib import Path; from medseg.writers.atomic import atomic_write\n"
+        "atomic_write(Path(sys.argv[1]), lambda p: (p.write_text('{'), os.kill(os.getpid(), signal.SIGKILL)))"
+    )
+    for target in (tmp_path / "record.json", tmp_path / "case" / "record.json"):
+        subprocess.run([sys.executable, "-c", dies, str(target)], check=False)
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 2
+    (tmp_path / ".mine").write_text("stays")
+    with output_lock(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [".mine"]
+
+
 def test_a_run_in_the_same_process_is_refused_too(tmp_path):
     with output_lock(tmp_path), pytest.raises(OutputError, match="MS-O301"), output_lock(tmp_path):
         pass
