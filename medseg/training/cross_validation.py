@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,16 @@ from medseg.training.checkpoint_file import checkpoints
 from medseg.training.datalist import datalist
 from medseg.training.domain import declare
 from medseg.training.folds import FILE, Folds, find_folds, fold_of, require_names
+from medseg.training.patients import HASHED
 from medseg.training.ranks import first_alone, joined
 from medseg.training.train import named_channels, train_bundle
-from medseg.writers.atomic import atomic_write, write_json
+from medseg.writers.atomic import atomic_write, write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+#: What the PatientIDs of splits.json were hashed with. It stays in the folder of all runs, and is to be shared with nobody.
+SALT = "subjects.salt"
 
 
 def train_folds(
@@ -40,7 +45,7 @@ def train_folds(
     Args:
         bundle: folder or shipped name.
         data: as for `train_bundle`.
-        out: gets `splits.json`, `fold_0`, `fold_1` and so on, and in the end the ensemble's configs and models.
+        out: gets `splits.json` (and `subjects.salt` where subjects are known by DICOM's PatientID), `fold_0`, `fold_1` and so on, and in the end the ensemble's configs and models.
         folds: how many.
         fold: this one alone, from 0; None: one after the other.
         resume: go on with folds that have a checkpoint.
@@ -130,17 +135,20 @@ def names_of(labels: Sequence[str]) -> list[str]:
 
 
 def _folds(data: Path, out: Path, count: int, channels: Sequence[str]) -> Folds:
-    found = find_folds(data, count, channels)
-    path = out / FILE
+    path, secret = out / FILE, out / SALT
+    salt = bytes.fromhex(secret.read_text(encoding="ascii")) if secret.is_file() else secrets.token_bytes(32)
+    found = find_folds(data, count, channels, salt=salt)
     if path.is_file():
         if json.loads(path.read_text(encoding="utf-8")).get("folds") != found.to_json()["folds"]:
             raise OutputError(
                 "MS-T168", "this folder holds the runs of other folds", file=path,
                 mend="give another folder, or the data and the number of folds that it was begun with",
             )  # fmt: skip
-    elif out.exists() and any(out.iterdir()):
+    elif out.exists() and any(one.name != SALT for one in out.iterdir()):
         raise OutputError("MS-T105", "the folder of the run is not empty", file=out, mend="give another")
     else:
+        if any(subject.startswith(HASHED) for subject in found.subjects.values()):
+            write_text(secret, salt.hex() + "\n")  # first: a hash whose salt is lost can never be found again
         write_json(path, found.to_json())
     logging.getLogger(__name__).info("%s", found.why)
     return found

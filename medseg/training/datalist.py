@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg.errors import InputError
-from medseg.training.plan.sources import find_source
-from medseg.training.sides import subject_of
+from medseg.readers.cases.names import safe_name
+from medseg.readers.cases.table import table_rows
+from medseg.training.plan.sources import find_source, is_json_dataset
+from medseg.training.sides import subjects_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 FOLDERS = (("imagesTr", "labelsTr"), ("images", "labels"))
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -25,6 +27,7 @@ def datalist(
     seed: int = 0,
     channels: Sequence[str] = (),
     at_least: int = 0,
+    annotators: bool = False,
 ) -> list[dict[str, Any]]:
     """Images with labels of `folder`/imagesTr and labelsTr (or images and labels), as MONAI's data list of one part.
 
@@ -33,11 +36,12 @@ def datalist(
             understands, lists too.
         part: 'train' or 'val'.
         validation: names of the cases held out. Where none of them is in the folder (somebody else's data),
-            `fraction` of the cases, drawn by `seed`, is held out instead, of BIDS' `sub-XX` all or none.
+            `fraction` of the cases, drawn by `seed`, is held out instead, of one subject (`sides.subjects_of`) all or none.
         fraction: share of the cases held out when none is named.
         seed: of that draw.
         channels: names of the image's channels; () where there is one, in files right in the folder.
         at_least: cases are repeated, in turn, until there are so many.
+        annotators: add the file of annotators' label maps that a list of `medseg plan --annotators mean` names.
 
     Returns:
         `{"image": path, "label": path}` for every case, ordered by name; of several channels a list of paths.
@@ -46,20 +50,25 @@ def datalist(
         InputError: the folder holds no labelled case (MS-T101), or an image has no label (MS-T102).
     """
     pairs = _cases(folder, channels) if channels else _files(folder)
+    if annotators:
+        behind = _annotators(Path(folder))
+        pairs = {name: pair | behind.get(name, {}) for name, pair in pairs.items()}
     held_out = set(validation) & set(pairs)
     if not held_out:
-        held_out = _drawn(sorted(pairs), fraction, seed)
+        held_out = _drawn(pairs, fraction, seed)
     wanted = [pair for name, pair in pairs.items() if (name in held_out) == (part == "val")]
     rounds = -(-at_least // len(wanted)) if wanted else 1
     return (wanted * rounds)[:at_least] if rounds > 1 else wanted
 
 
-def _drawn(names: Sequence[str], fraction: float, seed: int) -> set[str]:
+def _drawn(pairs: Mapping[str, Mapping[str, Any]], fraction: float, seed: int) -> set[str]:
     """A share of the cases, whole subjects."""
+    names = sorted(pairs)
+    subjects = subjects_of(pairs.values())
     wanted = max(1, round(fraction * len(names)))
     of_subject: dict[str, list[str]] = {}
     for name in names:
-        of_subject.setdefault(subject_of(name), []).append(name)
+        of_subject.setdefault(subjects[str(pairs[name]["label"])], []).append(name)
     if len(of_subject) == len(names):
         return set(random.Random(seed).sample(list(names), wanted))
     order = sorted(of_subject)
@@ -107,6 +116,14 @@ def _cases(folder: str, channels: Sequence[str]) -> dict[str, dict[str, Any]]:
         }
         for case in sorted(source.cases, key=lambda case: case.name)
     }
+
+
+def _annotators(listed: Path) -> dict[str, dict[str, str]]:
+    """Name -> what a list says of annotators' label maps; {} for other data, whose label maps speak for themselves."""
+    if not listed.is_file() or is_json_dataset(listed):
+        return {}
+    rows = [row for row in table_rows(listed) if row.get("name") and row.get("annotators")]
+    return {safe_name(str(row["name"])): {"annotators": str(listed.parent / row["annotators"])} for row in rows}
 
 
 def _stem(path: Path) -> str:

@@ -1,22 +1,23 @@
 """Cross-validation: who validates in which fold. Nobody is on both sides, and folds are alike.
 
 Folds are read where the dataset says them (`splits_final.json` of nnU-Net, `splits.json`), else drawn by a seed: whole
-subjects (a column `subject` of the list, BIDS' `sub-XX`, equal images), shared out so that sites (a column `site`) and
-the structures that cases hold are spread evenly.
+subjects (a column `subject` of the list, BIDS' `sub-XX`, DICOM's PatientID, equal images), shared out so that sites (a
+column `site`) and the structures that cases hold are spread evenly.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from medseg.errors import InputError, UsageError
+from medseg.training.patients import pseudonyms
 from medseg.training.plan.check import check_dataset, same_subjects
 from medseg.training.plan.problems import DatasetError, Problem
 from medseg.training.plan.sources import find_source
-from medseg.training.plan.split import Split, folds_in, listed_cells, split_file, split_problems
+from medseg.training.plan.split import Split, folds_in, listed_cells, silent, split_file, split_problems
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +50,7 @@ class Folds:
         return {"why": self.why, "folds": folds, "subjects": dict(self.subjects)}
 
 
-def find_folds(data: Path, count: int, channels: Sequence[str] = (), seed: int = 0) -> Folds:
+def find_folds(data: Path, count: int, channels: Sequence[str] = (), seed: int = 0, salt: bytes | None = None) -> Folds:
     """Read or draw the folds of a dataset; every image is read once, to know equal ones.
 
     Args:
@@ -57,6 +58,7 @@ def find_folds(data: Path, count: int, channels: Sequence[str] = (), seed: int =
         count: how many, 2 or more.
         channels: names of the image's channels, () where there is one.
         seed: of the draw.
+        salt: names subjects that are known by their PatientID by its hash; None: by the first of their cases.
 
     Raises:
         UsageError: MS-T165 fewer than two folds, more than subjects, or another number than the file of splits has.
@@ -67,16 +69,19 @@ def find_folds(data: Path, count: int, channels: Sequence[str] = (), seed: int =
     facts, split, problems = check_dataset(source, subjects=listed, allow_empty=True)
     cases = {case.name: case for case in source.cases}
     file = split_file(source.root)
+    rows = {} if listed is None or not split.subjects else listed_cells(listed)  # without subjects it is unusable
     faults = [one for one in problems if not one.note]
     if file is not None and not faults:
         found = Folds(_read(file, count), f"read from {file.name}", split.subjects)
         faults = _faults(found, cases, facts, file)
     else:
-        sites = {} if listed is None else {name: row.get("site", "") for name, row in listed_cells(listed).items()}
+        sites = {name: row.get("site", "") for name, row in rows.items()}
         found = draw_folds(facts, same_subjects(facts, split.subjects), count, sites, seed)
     if faults:
         raise DatasetError(faults, data)
-    return found
+    if salt is None:
+        return found
+    return replace(found, subjects=pseudonyms(silent(source.cases, rows), found.subjects, salt))
 
 
 def draw_folds(

@@ -1,6 +1,6 @@
 """Before anything is trained: no subject and no image both trains and validates.
 
-Subjects are those of BIDS' names (`sub-XX`); images are compared voxel by voxel where two have one shape. (`--folds` and
+Subjects are those of BIDS' names (`sub-XX`), else of DICOM's PatientID; images are compared voxel by voxel where two have one shape. (`--folds` and
 `medseg plan` know subjects of lists too, and read every case.)
 """
 
@@ -17,10 +17,11 @@ from nibabel.filebasedimages import ImageFileError
 
 from medseg.readers.cases.names import case_stem
 from medseg.readers.open import read
+from medseg.training.patients import same_patients
 from medseg.training.plan.problems import DatasetError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 _BIDS = re.compile(r"sub-[A-Za-z0-9]+")
 
@@ -32,6 +33,20 @@ def subject_of(path: str | Path) -> str:
     if found:
         return found[0]
     return name if not folder or folder.startswith("labels") else f"{folder}/{name}"
+
+
+def subjects_of(cases: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Whose the cases are.
+
+    Args:
+        cases: `{"image": path or paths, "label": path}` each.
+
+    Returns:
+        label map -> subject, as `subject_of`; of cases whose PatientID says that they are one patient's that of the first.
+    """
+    files = {str(one["label"]): [Path(path) for path in _files(one)] for one in cases}
+    first = same_patients({label: paths for label, paths in files.items() if not _BIDS.search(case_stem(Path(label)))})
+    return {label: subject_of(first.get(label, label)) for label in files}
 
 
 def check_sides(train: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]], data: Path) -> None:
@@ -47,14 +62,15 @@ def check_sides(train: Sequence[Mapping[str, Any]], validation: Sequence[Mapping
         InputError: a scan cannot be read.
     """
     problems: list[Problem] = []
-    by_subject = {subject_of(one["label"]): one for one in train}
+    subjects = subjects_of((*train, *validation))
+    by_subject = {subjects[str(one["label"])]: one for one in train}
     by_shape: dict[tuple[int, ...], list[Mapping[str, Any]]] = {}
     for one in {str(one["image"]): one for one in train}.values():
         by_shape.setdefault(_shape(one), []).append(one)
     digests: dict[str, str] = {}
     for one in validation:
         image = str(_files(one)[0])
-        subject = subject_of(one["label"])
+        subject = subjects[str(one["label"])]
         if subject in by_subject:
             what = f"subject {subject} validates here and trains with {_name(by_subject[subject])}"
             problems.append(Problem("MS-T146", what, image, "put all cases of a subject on one side", _name(one)))

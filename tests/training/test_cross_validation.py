@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import shutil
 
@@ -81,3 +83,26 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(data, recipe, tmp_
     (tmp_path / "full" / "thesis.docx").touch()
     with pytest.raises(OutputError, match="MS-T105"):
         train_folds(recipe, data, tmp_path / "full", folds=3)
+
+
+def test_a_patient_id_is_kept_as_a_hash_under_a_salt_that_stays(data, recipe, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    for n in range(6):
+        said = json.dumps({"PatientID": f"HOSP-{n // 2}"})
+        (tmp_path / "data" / "imagesTr" / f"cube_{n}.json").write_text(said, encoding="utf-8")
+    out = tmp_path / "cv"
+    kept = []
+    for _ in range(2):
+        with pytest.raises(UsageError, match="MS-T165"):  # after the folds are drawn, before anything is trained
+            train_folds(recipe, tmp_path / "data", out, folds=3, fold=9)
+        assert sorted(path.name for path in out.iterdir()) == ["splits.json", "subjects.salt"]
+        kept.append([path.read_text(encoding="utf-8") for path in sorted(out.iterdir())])
+    assert kept[0] == kept[1]
+    assert "HOSP" not in "".join(kept[0])
+    splits, salt = json.loads(kept[0][0]), bytes.fromhex(kept[0][1])
+    digest = hmac.new(salt, b"HOSP-1", hashlib.sha256).hexdigest()
+    assert {name for name, who in splits["subjects"].items() if who == f"patient-{digest[:16]}"} == {"cube_2", "cube_3"}
+    (out / "splits.json").unlink()  # killed between the two files
+    with pytest.raises(UsageError, match="MS-T165"):
+        train_folds(recipe, tmp_path / "data", out, folds=3, fold=9)
+    assert [path.read_text(encoding="utf-8") for path in sorted(out.iterdir())] == kept[0]

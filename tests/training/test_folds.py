@@ -76,7 +76,7 @@ def data(tmp_path):
 
 
 def names(data) -> list[str]:
-    return sorted(path.name.removesuffix(".nii.gz") for path in (data / "imagesTr").iterdir())
+    return sorted(path.name.removesuffix(".nii.gz") for path in (data / "imagesTr").glob("*.nii.gz"))
 
 
 def write_splits(data, folds, name="splits_final.json") -> None:
@@ -163,3 +163,58 @@ def test_a_fold_that_is_not_there_and_names_that_the_recipe_does_not_know(data):
     require_names(["a"], ["a", "b"], data)
     with pytest.raises(InputError, match=r"MS-T166[\s\S]*no case c"):
         require_names(["a", "c"], ["a", "b"], data)
+
+
+def with_sidecars(data, patient_of) -> None:
+    """dcm2niix's JSON beside every image."""
+    for name in names(data):
+        text = json.dumps({"Modality": "MR", "PatientID": patient_of[name]})
+        (data / "imagesTr" / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def nameless(data):
+    """The same scans, whose names say no subject: two of each of four patients, in the order of names."""
+    for part in ("imagesTr", "labelsTr"):
+        for n, path in enumerate(sorted((data / part).iterdir())):
+            path.rename(path.with_name(f"scan_{n}.nii.gz"))
+    return data
+
+
+def test_scans_of_one_patient_id_stay_together_and_only_its_hash_is_told(nameless):
+    patient_of = {name: f"HOSP-{n // 2}" for n, name in enumerate(names(nameless))}
+    with_sidecars(nameless, patient_of)
+    found = find_folds(nameless, 4, salt=b"0" * 32)
+    for train, validation in found.folds:
+        assert len(validation) == 2
+        assert not {patient_of[name] for name in train} & {patient_of[name] for name in validation}
+    assert "4 subjects" in found.why
+    assert len(set(found.subjects.values())) == 4
+    assert all(subject.startswith("patient-") for subject in found.subjects.values())
+    assert "HOSP" not in json.dumps(found.to_json())
+    assert find_folds(nameless, 4, salt=b"1" * 32).folds == found.folds  # drawn by the seed, whatever the salt
+    with pytest.raises(UsageError, match=r"MS-T165 .*5 folds of 4 subjects"):
+        find_folds(nameless, 5)
+
+
+def test_one_patient_id_on_both_sides_of_a_file_is_refused_without_telling_it(nameless):
+    every = names(nameless)
+    with_sidecars(nameless, {name: f"HOSP-{n // 2}" for n, name in enumerate(every)})
+    write_splits(nameless, [(every[1:], every[:1])] * 2)
+    with pytest.raises(DatasetError, match="MS-T140") as refused:
+        find_folds(nameless, 2, salt=b"0" * 32)
+    (problem,) = [one for one in refused.value.problems if not one.note]
+    assert (problem.code, problem.case) == ("MS-T146", "scan_0")
+    assert "scan_1" in problem.what
+    assert "HOSP" not in str(problem.row())
+
+
+def test_a_list_and_bids_say_more_than_a_patient_id(data, tmp_path):
+    with_sidecars(data, {name: f"HOSP-{n // 4}" for n, name in enumerate(names(data))})
+    assert len(set(find_folds(data, 2, salt=b"0" * 32).subjects.values())) == 7  # by BIDS
+    rows = ["name,image,label,subject"]
+    rows += [f"{name},data/imagesTr/{name}.nii.gz,data/labelsTr/{name}.nii.gz,{name[:5]}" for name in names(data)]
+    (tmp_path / "cases.csv").write_text("\n".join(rows), encoding="utf-8")
+    assert set(find_folds(tmp_path / "cases.csv", 2, salt=b"0" * 32).subjects.values()) == {
+        f"sub-{n}" for n in range(7)
+    }

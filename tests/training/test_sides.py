@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -63,3 +65,16 @@ def test_a_scan_that_cannot_be_read_is_named(tmp_path):
     item = {"image": str(tmp_path / "x.nii.gz"), "label": "labels/x.nii.gz"}
     with pytest.raises(InputError, match=r"x\.nii\.gz"):
         check_sides([item], [item], tmp_path)
+
+
+def test_one_patient_id_on_both_sides_is_refused_without_telling_it(case, tmp_path):
+    train = [case("a", 1), case("b", 2), case("sub-1", 6)]
+    validation = [case("c", 3), case("d", 4, channels=2), case("sub-2", 5)]
+    for name, who in (("a", "77"), ("b", "78"), ("c", "79"), ("d", "78"), ("sub-1", "80"), ("sub-2", "80")):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"PatientID": who}), encoding="utf-8")
+    with pytest.raises(DatasetError, match="MS-T140") as refused:
+        check_sides(train, validation, tmp_path)
+    (problem,) = refused.value.problems
+    assert (problem.code, problem.case) == ("MS-T146", "d")
+    assert problem.what.endswith("trains with b")
+    assert "78" not in str(problem.row())

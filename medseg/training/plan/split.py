@@ -2,7 +2,7 @@
 
 Read are `splits.json`, nnU-Net's `splits_final.json`, any other single `splits*.json` (the first fold of a list), and a
 column `split` of a CSV. A subject is what the CSV's column `subject` says, else BIDS' `sub-XX` in the case's name, else
-the case itself.
+whom DICOM's PatientID means (see `medseg.training.patients`), else the case itself.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from medseg.errors import InputError
 from medseg.readers.cases.names import case_stem, safe_name
 from medseg.readers.cases.table import table_rows
+from medseg.training.patients import same_patients
 from medseg.training.plan.problems import Problem
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def read_split(root: Path, cases: Sequence[Case], listed: Path | None = None) ->
     """
     rows = {} if listed is None else listed_cells(listed)
     subjects = {case.name: _subject(case.name, rows.get(case.name, {})) for case in cases}
+    subjects |= same_patients(silent(cases, rows))
     parts = {name: cells["split"].casefold() for name, cells in rows.items() if cells.get("split")}
     if listed is not None and parts:
         validation = tuple(name for name, part in parts.items() if part in _VALIDATION)
@@ -203,6 +205,20 @@ def _file(cases: Mapping[str, Case], name: str) -> str:
 def _subject(name: str, cells: Mapping[str, str]) -> str:
     bids = _BIDS.search(name)
     return cells.get("subject") or (bids[0] if bids else name)
+
+
+def silent(cases: Sequence[Case], rows: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[Path, ...]]:
+    """Images of the cases of which neither a list nor the name says the subject.
+
+    Args:
+        cases: all of them.
+        rows: of the list, see `listed_cells`; {} without one.
+    """
+    return {
+        case.name: case.images
+        for case in cases
+        if not rows.get(case.name, {}).get("subject") and not _BIDS.search(case.name)
+    }
 
 
 def _all_text(names: list[Any]) -> bool:
