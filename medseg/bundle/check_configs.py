@@ -147,9 +147,14 @@ def _described(inference: GatedParser, metadata: Mapping[str, Any]) -> Iterator[
     if pred.get("format") == INSTANCES:  # one channel, whose values are numbers of instances
         return
     outputs = pred.get("channel_def") or {}
-    for row in inference.get("labels") or []:
-        if not row.get("region") and str(outputs.get(str(row["value"]), "")).lower() != str(row["name"]).lower():
-            yield f"label {row['value']} is {row['name']!r}, metadata.json calls it {outputs.get(str(row['value']))!r}"
+    rows = [row for row in inference.get("labels") or [] if not row.get("region")]
+    place = {row["value"]: str(row["value"]) for row in rows}
+    if max(place, default=0) >= len(outputs):  # values with gaps: classes are the labels in ascending order
+        place = {value: str(n) for n, value in enumerate(sorted(place), 1)}
+    for row in rows:
+        called = outputs.get(place[row["value"]])
+        if str(called or "").lower() != str(row["name"]).lower():
+            yield f"label {row['value']} is {row['name']!r}, metadata.json calls it {called!r}"
 
 
 def _tables(node: Any) -> Iterator[Mapping]:

@@ -30,6 +30,19 @@ def plan(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Cases without any labelled voxel are meant.")
     ] = False,
+    cascade: Annotated[
+        bool | None,
+        typer.Option(
+            "--cascade/--no-cascade", help="Locate at low resolution, segment inside.", show_default="by its rule"
+        ),
+    ] = None,
+    annotators: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD",
+            help="Fuse label maps of several annotators (labelsTr_NAME, columns label_NAME): staple, dawid-skene, mean.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Plan a bundle: what the network sees, how it is built, trained and judged, and why.
@@ -49,7 +62,7 @@ def plan(
 
             found = plan_bundle(
                 data, out, task=task, memory=memory, channels=names, subjects=subjects, allow_empty=allow_empty,
-                progress=hear,
+                cascade=cascade, annotators=annotators, progress=hear,
             )  # fmt: skip
     except DatasetError as error:
         show_table(COLUMNS, [problem.row() for problem in error.problems], title=str(data))
@@ -62,6 +75,6 @@ def plan(
     if found.problems:
         rows = [("warn" if p.warning else "fail", p.code, p.file, p.message) for p in found.problems]
         show_table(("", "code", "file", "what"), rows, title="medseg bundle check")
-    show_lines([f"next: medseg train {out} {data} -o RUN --minutes 60"])
+    show_lines([f"next: medseg train {out} {found.data} -o RUN --minutes 60"])
     if json:
-        show_json({"bundle": str(out), "choices": [vars(c) for c in found.choices]})
+        show_json({"bundle": str(out), "data": str(found.data), "choices": [vars(c) for c in found.choices]})

@@ -13,16 +13,19 @@ from medseg.transforms.batch import AugmentBatch
 from medseg.transforms.components import CleanComponentsd
 from medseg.transforms.distance_maps import DistanceMapsd
 from medseg.transforms.elastic import RandDeformd
+from medseg.transforms.ignored import IgnoreVoxelsd
 from medseg.transforms.instances import CopyPasted, InstancesFromLabeld, RandInstanceCropd, collate_instances
 from medseg.transforms.intensity import RandBiasd, RandBlurd, RandContrastd, RandGammad, RandLowResolutiond, RandNoised
 from medseg.transforms.labelled_classes import LabelledClassesd
 from medseg.transforms.mirror import RandMirrord
 from medseg.transforms.n4 import N4Biasd
 from medseg.transforms.nnunet import FromNnunetGridd, ToNnunetGridd
+from medseg.transforms.overview import Overviewd
 from medseg.transforms.preprocess import RestoreGridd, ToNetworkGridd
 from medseg.transforms.reader import VolumeReader, to_metatensor, to_volume
 from medseg.transforms.regions import RegionsFromLabeld
 from medseg.transforms.replay import replay
+from medseg.transforms.shares import SharesFromAnnotatorsd
 
 __all__ = [
     "AugmentBatch",
@@ -30,9 +33,11 @@ __all__ = [
     "CopyPasted",
     "DistanceMapsd",
     "FromNnunetGridd",
+    "IgnoreVoxelsd",
     "InstancesFromLabeld",
     "LabelledClassesd",
     "N4Biasd",
+    "Overviewd",
     "RandBiasd",
     "RandBlurd",
     "RandContrastd",
@@ -44,6 +49,7 @@ __all__ = [
     "RandNoised",
     "RegionsFromLabeld",
     "RestoreGridd",
+    "SharesFromAnnotatorsd",
     "ToNetworkGridd",
     "ToNnunetGridd",
     "VolumeReader",

@@ -29,3 +29,15 @@ def test_deep_supervision_thins_the_label_map_out():
     coarse = torch.nn.functional.interpolate(label, size=(4, 4, 4), mode="nearest-exact")
     wanted = loss(outputs[0], label) + 0.5 * loss(outputs[1], coarse)
     assert torch.allclose(DeepSupervisionLoss(loss)(outputs, label), wanted, atol=1e-6)
+
+
+def test_ignored_voxels_have_neither_loss_nor_gradient():
+    label = torch.randint(0, 3, (1, 1, 4, 4, 4)).float()
+    logits = torch.randn(1, 2, 4, 4, 4, requires_grad=True)
+    wanted = RegionLoss(CrossEntropyLoss(sigmoid=True), REGIONS)(logits[:, :, :2], label[:, :, :2])
+    label[:, :, 2:] = 7
+    found = RegionLoss(CrossEntropyLoss(sigmoid=True, ignore_index=-1), REGIONS, ignore=7)(logits, label)
+    assert torch.allclose(found, wanted, atol=1e-6)
+    found.backward()
+    assert not logits.grad[:, :, 2:].any()
+    assert logits.grad[:, :, :2].abs().max() > 0

@@ -73,6 +73,7 @@ def plan_report(
     notes: Sequence[Problem],
     *,
     instances: bool = False,
+    annotators: str = "",
 ) -> str:
     """docs/plan.md: decisions with their reasons, what was measured, what is worth a look.
 
@@ -84,18 +85,22 @@ def plan_report(
         choices: decisions.
         notes: what the check found and let pass.
         instances: forms are those of instances.
+        annotators: what is said of them; '' where there is one label map a case.
     """
     parts = [
         f"# Plan of {name}\n\n    {command}\n",
-        "## Decisions\n\n" + _table(("what", "chosen", "why"), [(c.topic, c.value, c.why) for c in choices]),
-        f"## What was measured: {len(facts)} cases\n\n" + _table(("", "lowest", "median", "highest"), _measured(facts)),
+        "## Decisions\n\n" + markdown_table(("what", "chosen", "why"), [(c.topic, c.value, c.why) for c in choices]),
+        f"## What was measured: {len(facts)} cases\n\n"
+        + markdown_table(("", "lowest", "median", "highest"), _measured(facts)),
     ]
     rows = _instances(facts) if instances else _structures(facts, table)
     columns = ("structure", "cases", "volume, mL (median)", "pieces (median)", "radius, mm", "form")
-    parts.append(("## Instances\n\n" if instances else "## Structures\n\n") + _table(columns, rows))
+    parts.append(("## Instances\n\n" if instances else "## Structures\n\n") + markdown_table(columns, rows))
+    if annotators:
+        parts.append("## Annotators\n\n" + annotators)
     if notes:
         told = [(note.case, note.code, note.what, note.mend) for note in notes]
-        parts.append("## Worth a look\n\n" + _table(("case", "code", "what", "mend"), told))
+        parts.append("## Worth a look\n\n" + markdown_table(("case", "code", "what", "mend"), told))
     else:
         parts.append("## Worth a look\n\nThe check of the dataset found nothing.\n")
     return "\n".join(parts)
@@ -164,7 +169,8 @@ def _instances(facts: Sequence[Facts]) -> list[tuple[str, ...]]:
     return [(f"{len(forms)} instances, {min(counts)} to {max(counts)} a case", *one)]
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table of GitHub's Markdown."""
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += [
         "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows

@@ -29,6 +29,7 @@ def check_dataset(
     *,
     subjects: Path | None = None,
     allow_empty: bool = False,
+    ignore: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Facts], Split, list[Problem]]:
     """Read every case once.
@@ -38,6 +39,7 @@ def check_dataset(
         known: label values that dataset.json names; () accepts any.
         subjects: a CSV of subjects and parts; None: the list itself where `source` is one.
         allow_empty: cases without any structure are sound.
+        ignore: the value of voxels that count nowhere; None: there is none.
         progress: called with (cases read, cases in all).
 
     Returns:
@@ -46,7 +48,7 @@ def check_dataset(
     problems = list(source.problems)
     facts: list[Facts] = []
     for n, case in enumerate(source.cases, 1):
-        found, wrong = look_at(case, source.channels, known, allow_empty=allow_empty)
+        found, wrong = look_at(case, source.channels, known, allow_empty=allow_empty, ignore=ignore)
         problems += wrong
         facts += [] if found is None else [found]
         if progress is not None:

@@ -3,12 +3,15 @@
 Names come from dataset.json, MSD's value -> name or nnU-Net's name -> value; nnU-Net's name -> list of values is a region,
 such as a whole tumour that holds its core. `regions_class_order` says which value each region is painted with; without it
 regions are painted from the largest to the smallest, each with a value that no smaller one holds.
+
+Values with gaps (1, 3, 7) are numbered 1, 2, 3 inside the network, in ascending order, and back in what it predicts.
+nnU-Net's `"ignore": N` marks voxels that count nowhere.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from medseg.errors import InputError
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 #: Segmentation maps are uint8.
 _MOST = 255
+_IGNORE = "ignore"
 _SIDES = (("left", "right"), ("lt", "rt"), ("lh", "rh"), ("l", "r"))
 
 
@@ -32,26 +36,60 @@ class Classes:
         table: the structures; of regions the painted value and the parts.
         regions: parts of each region in order of painting; () for classes that exclude each other.
         choice: what and why.
+        ignore: the value of voxels that count nowhere; None: there is none.
     """
 
     table: LabelTable
     regions: tuple[tuple[int, ...], ...]
     choice: Choice
+    ignore: int | None = None
 
     @property
     def outputs(self) -> int:
         """Channels of the network's output."""
-        return len(self.regions) or max(self.table.by_value) + 1
+        return len(self.regions) or len(self.table) + 1
 
     @property
     def values(self) -> tuple[int, ...]:
-        """Values that can stand in a label map."""
+        """Values of structures in a label map, as files hold them."""
         parts = {value for region in self.regions for value in region}
         return tuple(sorted(parts or self.table.by_value))
 
+    @property
+    def gaps(self) -> bool:
+        """Whether values are numbered anew for the network; regions are channels whatever their parts are called."""
+        return not self.regions and self.values != tuple(range(1, self.outputs))
+
+    @property
+    def inside(self) -> tuple[int, ...]:
+        """Values of structures as the network's pipeline holds them, each in the place of its file's value."""
+        return tuple(range(1, self.outputs)) if self.gaps else self.values
+
+    @property
+    def ignored(self) -> int | None:
+        """The value of ignored voxels inside the network's pipeline."""
+        return self.outputs if self.gaps and self.ignore is not None else self.ignore
+
+    def renumbering(self) -> dict[int, int]:
+        """Value in a file -> value inside, of all that change; {} without gaps."""
+        moves = dict(zip(self.values, self.inside, strict=True))
+        if self.ignore is not None and self.ignored is not None:
+            moves[self.ignore] = self.ignored
+        return {a: b for a, b in moves.items() if a != b}
+
+
+def ignore_value(said: Mapping[str, Any]) -> int | None:
+    """nnU-Net's `"ignore": N` among the labels of dataset.json, MSD's `"N": "ignore"` too; None where there is none."""
+    for key, value in _labels(said).items():
+        if str(key).casefold() == _IGNORE and isinstance(value, int):
+            return value
+        if str(value).casefold() == _IGNORE and str(key).isdigit():
+            return int(key)
+    return None
+
 
 def known_values(said: Mapping[str, Any]) -> frozenset[int]:
-    """Label values that dataset.json names; empty where it names none."""
+    """Label values of structures that dataset.json names; empty where it names none."""
     names, regions = _read(said)
     return frozenset(names) | {value for parts in regions.values() for value in parts}
 
@@ -61,34 +99,34 @@ def classes_of(said: Mapping[str, Any], held: Collection[int], path: Path) -> Cl
 
     Args:
         said: dataset.json, {} without one.
-        held: values that occur in the label maps.
+        held: values of structures that occur in the label maps, without what is ignored.
         path: the dataset, for messages.
 
     Raises:
-        InputError: MS-T150 labels that no bundle can hold: an ignore label, values above 255, none at all.
+        InputError: MS-T150 labels that no bundle can hold: values above 255, none at all, an ignore label that is also a
+            structure.
     """
     names, regions = _read(said)
+    ignore = ignore_value(said)
     values = sorted(set(names) | {v for parts in regions.values() for v in parts} or set(held))
-    wrong = _why_impossible(said, values)
+    wrong = _why_impossible(said, values, ignore)
     if wrong:
-        mend = "renumber the labels from 1 on, without an ignore label"
+        mend = "name each value from 1 to 255 once under labels in dataset.json"
         raise InputError("MS-T150", wrong, file=path, mend=mend)
     if regions:
-        return _nested(said, names, regions)
+        return replace(_nested(said, names, regions), ignore=ignore)
     rows: list[dict[str, Any]] = [{"value": v, "name": names.get(v, f"label {v}")} for v in values]
     table = LabelTable.from_json(_with_mirrors(_unique(rows)))
     never = [row.name for row in table if row.value not in held]
     why = f"labels exclude each other; values {_listed(values)}" + (
         "" if names else ", named by their value: nothing names them"
     )
-    if len(values) < values[-1]:
-        gaps = values[-1] - len(values)
-        why += (
-            f"; {gaps} channels stay unused, for values that do not occur: numbering labels from 1 on would save them"
-        )
+    if values != list(range(1, len(values) + 1)):
+        why += f"; inside the network they are 1 to {len(values)} in this order, in its label maps as in yours"
     if never:
         why += f"; named but in no label map: {', '.join(never)}"
-    return Classes(table, (), Choice("classes", f"softmax over background and {many(len(values), 'structure')}", why))
+    choice = Choice("classes", f"softmax over background and {many(len(values), 'structure')}", why)
+    return Classes(table, (), choice, ignore)
 
 
 def mirroring_of(table: LabelTable, *, pairs_swap: bool = True) -> tuple[str, Choice]:
@@ -162,7 +200,7 @@ def _read(said: Mapping[str, Any]) -> tuple[dict[int, str], dict[str, tuple[int,
     names: dict[int, str] = {}
     regions: dict[str, tuple[int, ...]] = {}
     for key, value in _labels(said).items():
-        if str(key).casefold() == "ignore":
+        if _IGNORE in (str(key).casefold(), str(value).casefold()):
             continue
         if isinstance(value, int):
             names[value] = str(key)
@@ -210,9 +248,11 @@ def _listed(values: Sequence[int]) -> str:
     return shown + (f" and {len(values) - 12} more" if len(values) > 12 else "")
 
 
-def _why_impossible(said: Mapping[str, Any], values: Sequence[int]) -> str:
-    if any(str(name).casefold() == "ignore" for name in _labels(said)):
-        return "dataset.json has an ignore label, which a plan cannot train with yet"
+def _why_impossible(said: Mapping[str, Any], values: Sequence[int], ignore: int | None) -> str:
+    if ignore is None and any(str(name).casefold() == _IGNORE for name in _labels(said)):
+        return "the ignore label of dataset.json is no single value"
+    if ignore is not None and (ignore < 1 or ignore in values):
+        return f"the ignore label is {ignore}, which is {'background' if ignore < 1 else 'a structure'} too"
     if not values:
         return "no label map holds a structure"
     return f"label values go up to {values[-1]}, segmentation maps to {_MOST}" if values[-1] > _MOST else ""

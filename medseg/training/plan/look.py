@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,6 +58,8 @@ class Facts:
         forms: label value -> its form; of instance maps id -> form.
         digest: of the grey values, equal for equal images.
         modality: DICOM's term where the file says it.
+        labelled_mm: edges of the box around all that is labelled; None where nothing is.
+        ignored: share of its voxels that the label map marks as unknown; forms and grey values are of the others.
     """
 
     name: str
@@ -67,6 +69,8 @@ class Facts:
     forms: Mapping[int, Form]
     digest: str
     modality: str | None = None
+    labelled_mm: tuple[float, float, float] | None = None
+    ignored: float = 0.0
 
     @property
     def extent_mm(self) -> tuple[float, float, float]:
@@ -81,7 +85,12 @@ class Facts:
 
 
 def look_at(
-    case: Case, channels: Sequence[str], known: Collection[int] = (), *, allow_empty: bool = False
+    case: Case,
+    channels: Sequence[str],
+    known: Collection[int] = (),
+    *,
+    allow_empty: bool = False,
+    ignore: int | None = None,
 ) -> tuple[Facts | None, list[Problem]]:
     """Read a case's image and label map.
 
@@ -90,6 +99,7 @@ def look_at(
         channels: their names.
         known: the label values that dataset.json names; () accepts any.
         allow_empty: a label map without a structure is sound.
+        ignore: the value of voxels that count nowhere; None: there is none.
 
     Returns:
         Its facts, None where a fault keeps it from training; and everything that is wrong with it.
@@ -106,11 +116,15 @@ def look_at(
         problems.append(problem_of(error, case.name, case.label))
     if image is not None:
         problems += _constant(image, case, channels)
+    ignored = 0.0
+    if label is not None and ignore is not None:
+        unknown = label == ignore
+        ignored, label = float(unknown.mean()), np.where(unknown, 0, label).astype(label.dtype)
     if label is not None:
-        problems += _values(label, case, known, allow_empty=allow_empty)
+        problems += value_problems(label, case, known, allow_empty=allow_empty)
     if image is None or label is None or any(not problem.note for problem in problems):
         return None, problems
-    return _facts(case.name, image, label), problems
+    return replace(_facts(case.name, image, label), ignored=ignored), problems
 
 
 def _map(path: Path | None, image: Volume | None) -> np.ndarray | None:
@@ -131,7 +145,8 @@ def _constant(image: Volume, case: Case, channels: Sequence[str]) -> list[Proble
     return found
 
 
-def _values(label: np.ndarray, case: Case, known: Collection[int], *, allow_empty: bool) -> list[Problem]:
+def value_problems(label: np.ndarray, case: Case, known: Collection[int], *, allow_empty: bool) -> list[Problem]:
+    """A label map without a structure, or with values that dataset.json does not name; () names any."""
     values, counts = np.unique(label, return_counts=True)
     held = {int(v): int(n) for v, n in zip(values, counts, strict=True) if v}
     file = str(case.label)
@@ -167,7 +182,17 @@ def _facts(name: str, image: Volume, label: np.ndarray) -> Facts:
         _forms(labels, grid.spacing_mm),
         digest.hexdigest(),
         image.source.modality,
+        _labelled_mm(inside, grid.spacing_mm),
     )
+
+
+def _labelled_mm(inside: np.ndarray, spacing_mm: Sequence[float]) -> tuple[float, float, float] | None:
+    """Edges of the box around a mask."""
+    (box,) = find_objects(inside.astype(np.uint8)) or [None]
+    if box is None:
+        return None
+    x, y, z = (float((side.stop - side.start) * mm) for side, mm in zip(box, spacing_mm, strict=True))
+    return x, y, z
 
 
 def _grey(channel: np.ndarray, inside: np.ndarray) -> Grey:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medseg.training.plan.choice import Choice
+from medseg.transforms.shares import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,14 @@ class LossChoice:
     thin_tubes: tuple[str, ...] = ()
 
 
-def loss_for(facts: Sequence[Facts], classes: Classes, spacing_mm: Sequence[float], patch: Sequence[int]) -> LossChoice:
+def loss_for(
+    facts: Sequence[Facts],
+    classes: Classes,
+    spacing_mm: Sequence[float],
+    patch: Sequence[int],
+    *,
+    soft: bool = False,
+) -> LossChoice:
     """Choose a loss.
 
     Args:
@@ -58,15 +66,18 @@ def loss_for(facts: Sequence[Facts], classes: Classes, spacing_mm: Sequence[floa
         classes: what the network says.
         spacing_mm: of the network's grid.
         patch: voxels.
+        soft: targets are shares of annotators, a channel a class.
     """
     shares = _shares(facts, classes, spacing_mm, patch)
     thin = _thin_tubes(facts, classes, spacing_mm)
     rarest = min(shares, key=lambda name: shares[name])
     rare = shares[rarest] < RARE
-    losses = _losses(bool(classes.regions), _iterations(facts, classes, thin, spacing_mm))
+    losses = _losses(
+        bool(classes.regions), _iterations(facts, classes, thin, spacing_mm), _ignored(classes, soft), soft
+    )
     lines = bool(thin) and 2 * len(thin) >= len(classes.table) and len(classes.table) <= _FEW
     base = "dice_cldice" if lines else "dice_focal" if rare else "dice_ce"
-    if classes.regions:
+    if classes.regions and not soft:
         losses = {name: _of_regions(loss, classes) for name, loss in losses.items()}
     why = f"the smallest structure, {rarest}, is {100 * shares[rarest]:.2g} % of a patch around it"
     why += f", {'below' if rare else 'above'} {100 * RARE:g} %"
@@ -88,10 +99,19 @@ _NAMES = {
 }
 
 
-def _losses(sigmoid: bool, radius: int) -> dict[str, dict[str, Any]]:
-    """By name; MONAI's own where they are sound for this kind of output."""
-    how: dict[str, Any] = {"sigmoid": True} if sigmoid else {}
-    counted = how | {"include_background": True} if sigmoid else {}
+def _ignored(classes: Classes, soft: bool) -> int | None:
+    """`ignore_index`: the value in a label map, else the mark in channels of regions and shares."""
+    if soft or (classes.regions and classes.ignore is not None):
+        return int(UNKNOWN)
+    return classes.ignored
+
+
+def _losses(sigmoid: bool, radius: int, ignored: int | None, soft: bool) -> dict[str, dict[str, Any]]:
+    """By name; MONAI's own where they are sound for this kind of output and target: none of them ignores voxels."""
+    how: dict[str, Any] = ({"sigmoid": True} if sigmoid else {}) | (
+        {} if ignored is None else {"ignore_index": ignored}
+    )
+    counted = how | ({"include_background": True} if sigmoid else {})
     plain = {"to_onehot_y": True, "softmax": True, "include_background": False} if not sigmoid else {"sigmoid": True}
     dice = {
         "_target_": "medseg.losses.FocalTverskyLoss",
@@ -105,16 +125,17 @@ def _losses(sigmoid: bool, radius: int) -> dict[str, dict[str, Any]]:
     focal = {"_target_": "medseg.losses.FocalLoss", "gamma": 2.0, **how}
     tubes = {"_target_": "medseg.losses.ClDiceLoss", "iterations": radius, **counted}
     compound = "medseg.losses.CompoundLoss"
+    own = sigmoid or soft or ignored is not None
     dice_ce = (
-        {"_target_": compound, "losses": [dice, entropy]}
-        if sigmoid
-        else {"_target_": "DiceCELoss", **plain, "batch": True}
+        {"_target_": compound, "losses": [dice, entropy]} if own else {"_target_": "DiceCELoss", **plain, "batch": True}
     )
     return {
         "dice_ce": dice_ce,
         "dice_focal": {"_target_": compound, "losses": [dice, focal]},
         "dice_cldice": {"_target_": compound, "losses": [dice, entropy, tubes], "weights": [1.0, 1.0, 0.5]},
-        "tversky": {"_target_": "TverskyLoss", **plain, "batch": True, "alpha": 0.4, "beta": 0.6},
+        "tversky": dice | {"alpha": 0.4, "beta": 0.6}
+        if soft or ignored is not None
+        else {"_target_": "TverskyLoss", **plain, "batch": True, "alpha": 0.4, "beta": 0.6},
     }
 
 
@@ -128,6 +149,7 @@ def _of_regions(loss: dict[str, Any], classes: Classes) -> dict[str, Any]:
         "_target_": "medseg.training.RegionLoss",
         "loss": loss,
         "regions": [list(parts) for parts in classes.regions],
+        **({} if classes.ignore is None else {"ignore": classes.ignore}),
     }
 
 

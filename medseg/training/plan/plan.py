@@ -11,18 +11,21 @@ Nothing is written while the dataset has a fault.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from medseg.bundle.check import check_bundle
 from medseg.bundle.config_text import config_text
 from medseg.errors import OutputError, UsageError
 from medseg.training.domain import domain_of
+from medseg.training.plan.annotators import LIST, agreement_text, fuse_dataset, taken_back
 from medseg.training.plan.card import REPORT, data_license, model_card, plan_report
 from medseg.training.plan.check import check_dataset, same_subjects
-from medseg.training.plan.classes import known_values
+from medseg.training.plan.classes import ignore_value, known_values
+from medseg.training.plan.fusion import METHODS
 from medseg.training.plan.instances import plan_instances
 from medseg.training.plan.memory import read_size
+from medseg.training.plan.opinions import find_opinions
 from medseg.training.plan.problems import DatasetError, Problem
 from medseg.training.plan.segmentation import plan_segmentation
 from medseg.training.plan.sources import find_source, training_folders
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
     from medseg.bundle.check import Problem as BundleProblem
     from medseg.readers.cases.case import Case
+    from medseg.training.plan.annotators import Agreement
     from medseg.training.plan.choice import Choice
     from medseg.training.plan.look import Facts
     from medseg.training.plan.planned import Planned
@@ -56,12 +60,14 @@ class Plan:
         choices: every decision.
         notes: what the check of the dataset found and let pass.
         problems: what `medseg bundle check` says of the bundle.
+        data: what it is trained with: the dataset, or the list of the fused labels.
     """
 
     bundle: Path
     choices: tuple[Choice, ...]
     notes: tuple[Problem, ...]
     problems: tuple[BundleProblem, ...]
+    data: Path
 
 
 def plan_bundle(
@@ -74,6 +80,8 @@ def plan_bundle(
     subjects: Path | None = None,
     allow_empty: bool = False,
     measure: bool = True,
+    cascade: bool | None = None,
+    annotators: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Plan:
     """Check a dataset and plan a bundle from it.
@@ -88,42 +96,88 @@ def plan_bundle(
         subjects: a CSV with the columns case, subject and, where the parts are fixed, split.
         allow_empty: cases without any structure are sound.
         measure: run one training step to see what it takes.
+        cascade: locate first, then segment inside; None: by the rule of `cascade.cascade_for`.
+        annotators: how the label maps of several annotators are fused, one of `fusion.METHODS`; the fused ones come into
+            a folder beside the bundle. None: there is one label map a case.
         progress: called with (cases read, cases in all).
 
     Raises:
         DatasetError: MS-T140 with every fault of the dataset; nothing was written.
-        InputError: MS-T103 no such dataset, MS-T150 labels that no bundle can hold.
-        OutputError: MS-T152 `out` holds something already.
+        InputError: MS-T103 no such dataset, MS-T150 labels that no bundle can hold, MS-T154 fewer than two annotators.
+        OutputError: MS-T152 `out`, or the folder of the fused labels, holds something already.
         UsageError: MS-T153 an unknown task or size of memory, MS-T151 too little memory.
     """
     budget = _budget(memory)
     if task not in TASKS:
         raise UsageError("MS-T153", f"there is no task {task!r}", mend=f"use --task {' or --task '.join(TASKS)}")
+    if cascade is not None and task != "segmentation":
+        what = f"--{'' if cascade else 'no-'}cascade is for --task segmentation"
+        raise UsageError("MS-T153", what, mend="leave it out: Mask R-CNN looks for objects itself")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError("MS-T152", "the bundle's folder is not empty", file=out, mend="give another with -o")
-    source = find_source(data, channels)
-    known = frozenset() if task == "instances" else known_values(source.said)
-    facts, split, problems = check_dataset(source, known, subjects=subjects, allow_empty=allow_empty, progress=progress)
-    if not any(not problem.note for problem in problems):
-        problems += _too_few(facts, source)
-    if any(not problem.note for problem in problems):
-        raise DatasetError(problems, data)
-    if not split.train or not split.validation:
-        split = drawn(
-            [one.name for one in facts], same_subjects(facts, split.subjects), {one.name: one.values for one in facts}
+    if annotators is not None and task != "segmentation":
+        what = "--annotators is for --task segmentation"
+        raise UsageError("MS-T153", what, mend="fuse the objects of several annotators before planning")
+    fused = out.with_name(f"{out.name}_labels")
+    with taken_back(fused):
+        source, agreement = _source(data, channels, annotators, fused, progress)
+        known = frozenset() if task == "instances" else known_values(source.said)
+        ignore = None if task == "instances" else ignore_value(source.said)
+        facts, split, problems = check_dataset(
+            source, known, subjects=subjects, allow_empty=allow_empty, ignore=ignore, progress=progress
         )
-    plain = is_plain(source)
-    planned = _planned(task, source, facts, split, budget, plain=plain, measure=measure)
-    said = f"medseg plan {data.name} -o {out.name} --task {task} --memory {memory}"
-    _write(out, planned, source, facts, split, problems, said)
-    return Plan(out, planned.choices, tuple(problems), tuple(check_bundle(out)))
+        if not any(not problem.note for problem in problems):
+            problems += _too_few(facts, source)
+        if any(not problem.note for problem in problems):
+            raise DatasetError(problems, data)
+        if not split.train or not split.validation:
+            held = {one.name: one.values for one in facts}
+            split = drawn([one.name for one in facts], same_subjects(facts, split.subjects), held)
+        plain = agreement is None and is_plain(source)
+        planned = _planned(task, source, facts, split, budget, plain=plain, measure=measure, cascade=cascade)
+        if agreement is not None:
+            planned = replace(planned, choices=(agreement.choice(), *planned.choices))
+        said = f"medseg plan {data.name} -o {out.name} --task {task} --memory {memory}"
+        said += "" if cascade is None else f" --{'' if cascade else 'no-'}cascade"
+        said += "" if annotators is None else f" --annotators {annotators}"
+        _write(out, planned, source, facts, split, problems, said, agreement)
+    trains_on = data if agreement is None else fused / LIST
+    return Plan(out, planned.choices, tuple(problems), tuple(check_bundle(out)), trains_on)
+
+
+def _source(
+    data: Path,
+    channels: Sequence[str],
+    annotators: str | None,
+    folder: Path,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[Source, Agreement | None]:
+    """The dataset; with annotators their maps fused into `folder`, and what was learnt of them."""
+    if annotators is None:
+        return find_source(data, channels), None
+    if annotators not in METHODS:
+        what = f"there is no way {annotators!r} to fuse annotators"
+        raise UsageError("MS-T153", what, mend=f"use --annotators {' or '.join(METHODS)}")
+    opinions = find_opinions(data, channels)
+    said = opinions.source.said
+    return fuse_dataset(
+        opinions, annotators, folder, known=known_values(said), ignore=ignore_value(said), progress=progress
+    )
 
 
 def _planned(
-    task: str, source: Source, facts: Sequence[Facts], split: Split, budget: float, *, plain: bool, measure: bool
+    task: str,
+    source: Source,
+    facts: Sequence[Facts],
+    split: Split,
+    budget: float,
+    *,
+    plain: bool,
+    measure: bool,
+    cascade: bool | None,
 ) -> Planned:
     if task == "segmentation":
-        return plan_segmentation(source, facts, split, budget, plain=plain, measure=measure)
+        return plan_segmentation(source, facts, split, budget, plain=plain, measure=measure, cascade=cascade)
     return plan_instances(source, facts, split, budget, plain=plain)
 
 
@@ -157,6 +211,7 @@ def _write(
     split: Split,
     notes: Sequence[Problem],
     command: str,
+    agreement: Agreement | None,
 ) -> None:
     """metadata.json comes last: without it a folder is no bundle."""
     configs = planned.configs
@@ -168,7 +223,11 @@ def _write(
     )
     write_text(out / "docs" / "data_license.txt", data_license(source.said))
     instances = planned.metadata["network_data_format"]["outputs"]["pred"]["format"] == "instances"
-    report = plan_report(planned.title, command, facts, planned.table, planned.choices, notes, instances=instances)
+    names = {value: row.name for row in planned.table for value in row.region or (row.value,)}
+    told = "" if agreement is None else agreement_text(agreement, names)
+    report = plan_report(
+        planned.title, command, facts, planned.table, planned.choices, notes, instances=instances, annotators=told
+    )
     write_text(out / REPORT, report)
     for name, config in configs.items():
         write_text(out / "configs" / f"{name}.json", config_text(config))

@@ -37,10 +37,10 @@ def crops(sizes: np.ndarray, patch: Sequence[int], classes: Classes) -> tuple[li
     median = np.median(sizes, axis=0)
     if all(p >= _WHOLE * n for p, n in zip(patch, median, strict=True)):
         return [], Choice("sampling", "every patch is a whole scan", "the patch holds the median scan")
-    top = max(classes.values) + 1
+    top = max(classes.inside) + 1  # what is ignored has no ratio, or a value beyond
     ratios = [0.0] * top
     ratios[0] = 1.0
-    for value in classes.values:
+    for value in classes.inside:
         ratios[value] = round(2.0 / len(classes.values), 4)
     room = [int(np.ceil(_ROOM * p)) for p in patch]
     steps: list[dict[str, Any]] = [

@@ -9,11 +9,13 @@ import torch
 from monai.losses import DeepSupervisionLoss, DiceCELoss
 
 from medseg.networks import UNet
+from medseg.training.plan.cascade import cascade_for, write_cascade
 from medseg.training.plan.choice import Choice
 from medseg.training.plan.classes import classes_of, mirroring_of, painted_values
 from medseg.training.plan.described import metadata_of
+from medseg.training.plan.label_steps import ignored_choice, write_labels
 from medseg.training.plan.loss_choice import loss_for
-from medseg.training.plan.memory import PROCESS, STEP_SHARE, measured_step_bytes
+from medseg.training.plan.memory import PROCESS, STEP_SHARE, measured_step_bytes, step_bytes
 from medseg.training.plan.normalisation import normalisation_of
 from medseg.training.plan.pace import pace_of
 from medseg.training.plan.patch import Patch, patch_for
@@ -25,6 +27,7 @@ from medseg.training.plan.template import SEGMENTATION, configs_of, step, until
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from medseg.training.plan.cascade import Cascade
     from medseg.training.plan.classes import Classes
     from medseg.training.plan.look import Facts
     from medseg.training.plan.loss_choice import LossChoice
@@ -36,7 +39,14 @@ _TRIES = 3
 
 
 def plan_segmentation(
-    source: Source, facts: Sequence[Facts], split: Split, budget: float, *, plain: bool, measure: bool = True
+    source: Source,
+    facts: Sequence[Facts],
+    split: Split,
+    budget: float,
+    *,
+    plain: bool,
+    measure: bool = True,
+    cascade: bool | None = None,
 ) -> Planned:
     """Plan a U-Net.
 
@@ -47,6 +57,7 @@ def plan_segmentation(
         budget: bytes of memory for the training.
         plain: images and labels are found by `medseg.training.datalist` without names of channels.
         measure: run one training step, and shrink the patch where it takes more than was estimated.
+        cascade: with a locator or without; None: by the rule of `cascade_for`.
 
     Raises:
         InputError: MS-T150 labels that no bundle can hold.
@@ -60,7 +71,13 @@ def plan_segmentation(
     normalisation = normalisation_of(train, source.channels)
     channels = len(source.channels)
     patch, about_step, took = _patch(sizes, spacing, channels, classes.outputs, budget, measure=measure)
-    loss = loss_for(train, classes, spacing, patch.size)
+    locator, about_locator = cascade_for(train, sizes, spacing, patch.size, cascade)
+    if locator is not None:  # it learns in the same step
+        beside = _locator_bytes(locator, channels, patch.batch)
+        patch, about_step, took = _patch(
+            sizes, spacing, channels, classes.outputs, budget, measure=measure, beside=beside
+        )
+    loss = loss_for(train, classes, spacing, patch.size, soft=source.soft)
     mirror, about_mirror = mirroring_of(classes.table)
     places, about_places = crops(sizes, patch.size, classes)
     shaken, about_shaken = deformation(patch.size, spacing)
@@ -77,6 +94,8 @@ def plan_segmentation(
         "dropout": 0.1,
         "deep_supervision": _supervised(patch),
     }
+    if locator is not None:
+        network |= {"_target_": "medseg.networks.LocatedUNet", "locator": locator.network()}
     both = {"channels": list(source.channels), "labels": classes.table.to_json(), "network_def": network}
     for name in ("train", "inference"):
         configs[name] |= both
@@ -86,9 +105,13 @@ def plan_segmentation(
     configs["train"]["validation"] = list(split.validation)
     _write_validation(configs, classes)
     _write_inference(configs["inference"], spacing, normalisation.steps, patch, classes, mirror=mirror)
+    if locator is not None:
+        regions = configs["inference"]["inferer"].get("regions")
+        write_cascade(configs, locator, classes.inside, regions, mirror=bool(mirror))
+    write_labels(configs, classes, soft=source.soft)
     choices = (
         Choice("split", f"{len(split.train)} train, {len(split.validation)} validate", split.why),
-        about_spacing, normalisation.choice, classes.choice, *patch.choices, about_step, loss.choice,
+        about_spacing, normalisation.choice, classes.choice, *ignored_choice(facts, classes), *patch.choices, about_locator, about_step, loss.choice,
         about_places, about_shaken, about_mirror, *pace.choices,
         Choice("clean-up", "none", "pieces are removed only where cross-validation proves that it helps; none was run"),
     )  # fmt: skip
@@ -105,12 +128,23 @@ def plan_segmentation(
 
 
 def _patch(
-    sizes: Any, spacing: Sequence[float], channels: int, outputs: int, budget: float, *, measure: bool
+    sizes: Any,
+    spacing: Sequence[float],
+    channels: int,
+    outputs: int,
+    budget: float,
+    *,
+    measure: bool,
+    beside: float = 0.0,
 ) -> tuple[Patch, Choice, float]:
-    """The patch, smaller where a measured step takes more than its share; and the bytes that a step takes."""
+    """The patch, smaller where a measured step takes more than its share; and the bytes that a step takes.
+
+    `beside` are bytes that a locator takes in the same step.
+    """
+    room = budget - beside / STEP_SHARE
     share = STEP_SHARE
-    said = []
-    patch = patch_for(sizes, spacing, channels, outputs, budget, share)
+    said = [f"the locator is estimated to take {beside / 1e9:.2g} GB"] if beside else []
+    patch = patch_for(sizes, spacing, channels, outputs, room, share)
     for _ in range(_TRIES if measure else 0):
         network = UNet(channels, outputs, deep_supervision=_supervised(patch), dropout=0.1, **_arguments(patch))
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -123,13 +157,18 @@ def _patch(
         said.append(
             f"a step with {prod(patch.size)} voxels took {took / 1e9:.2g} GB, estimated {patch.bytes / 1e9:.2g}"
         )
-        if took <= STEP_SHARE * budget:
+        if took <= STEP_SHARE * room:
+            took += beside
             value = f"{(took + PROCESS) / 1e9:.2g} of {budget / 1e9:.3g} GB at the peak of a step, the process included"
             return patch, Choice("memory", value, "measured here: " + "; ".join(said)), took
-        share *= 0.9 * STEP_SHARE * budget / took
-        patch = patch_for(sizes, spacing, channels, outputs, budget, share)
-    value = f"about {(patch.bytes + PROCESS) / 1e9:.2g} of {budget / 1e9:.3g} GB at the peak of a step"
-    return patch, Choice("memory", value, "; ".join(["estimated", *said])), patch.bytes
+        share *= 0.9 * STEP_SHARE * room / took
+        patch = patch_for(sizes, spacing, channels, outputs, room, share)
+    value = f"about {(patch.bytes + beside + PROCESS) / 1e9:.2g} of {budget / 1e9:.3g} GB at the peak of a step"
+    return patch, Choice("memory", value, "; ".join(["estimated", *said])), patch.bytes + beside
+
+
+def _locator_bytes(locator: Cascade, channels: int, batch: int) -> float:
+    return step_bytes(locator.topology, locator.window, batch, channels, 1)
 
 
 def _arguments(patch: Patch) -> dict[str, Any]:
@@ -195,6 +234,4 @@ def _outputs(classes: Classes) -> dict[str, str]:
     if classes.regions:
         by_parts = {row.region: row.name for row in classes.table}
         return {str(n): by_parts[parts] for n, parts in enumerate(classes.regions)}
-    known = classes.table.by_value
-    names = {str(v): known[v].name if v in known else f"unused {v}" for v in range(1, classes.outputs)}
-    return {"0": "background", **names}
+    return {"0": "background", **{str(n): row.name for n, row in enumerate(classes.table, 1)}}

@@ -39,6 +39,7 @@ class Source:
         channels: their names, in order.
         said: the content of dataset.json, {} without one.
         problems: cases without a label map, label maps without a case, and refusals of the list as a whole.
+        soft: several annotators' label maps stand behind each case, and their shares are what is learnt.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Source:
     channels: tuple[str, ...]
     said: Mapping[str, Any]
     problems: tuple[Problem, ...] = ()
+    soft: bool = False
 
     @property
     def root(self) -> Path:
@@ -54,13 +56,14 @@ class Source:
         return self.path.resolve().parent if inner else self.path
 
 
-def find_source(data: Path, channels: Sequence[str] = ()) -> Source:
+def find_source(data: Path, channels: Sequence[str] = (), *, need_labels: bool = True) -> Source:
     """Look at names only, no image is read.
 
     Args:
         data: an MSD or nnU-Net folder or its dataset.json, a folder with images and labels, a folder of case folders,
             or a CSV, TSV or JSON list.
         channels: names of the channels; () takes those of dataset.json, of files `_0000`, `_0001`, or of case folders.
+        need_labels: an image without a label map, and a label map without an image, are problems.
 
     Raises:
         InputError: MS-T103 there is no such folder or list.
@@ -70,18 +73,21 @@ def find_source(data: Path, channels: Sequence[str] = ()) -> Source:
             "MS-T103", "no such folder or list", file=data, mend="give a folder with imagesTr and labelsTr"
         )
     try:
-        inner = _inner(data)
+        inner = inner_of(data)
         said = _said(inner)
         names = tuple(channels) or _channels_said(said) or _channels_seen(inner) or UNNAMED
         cases, orphans = _cases(inner, names)
     except InputError as error:  # the list as a whole
         return Source(data, (), tuple(channels) or UNNAMED, {}, (problem_of(error, "", data),))
-    problems = [_without_image(file) for file in orphans]
-    problems += [_without_label(case) for case in cases if case.label is None]
+    problems: list[Problem] = []
+    if need_labels:
+        problems += [orphan(file) for file in orphans]
+        problems += [_without_label(case) for case in cases if case.label is None]
+        cases = [case for case in cases if case.label is not None]
     if not cases and not problems:
         found = InputError("MS-T101", "no images", file=data, mend="put images into imagesTr and labels into labelsTr")
         problems.append(problem_of(found, "", data))
-    return Source(data, tuple(case for case in cases if case.label is not None), names, said, tuple(problems))
+    return Source(data, tuple(cases), names, said, tuple(problems))
 
 
 def training_folders(data: Path) -> list[Path]:
@@ -97,7 +103,7 @@ def labels_of(images: Path) -> Path:
     return images.with_name(re.sub("images", "labels", images.name, count=1, flags=re.IGNORECASE))
 
 
-def _inner(data: Path) -> Path:
+def inner_of(data: Path) -> Path:
     """The one folder in a folder that is laid out as a dataset, where the folder itself is not."""
     if not data.is_dir() or dataset_layout(data) is not None:
         return data
@@ -183,6 +189,7 @@ def _without_label(case: Case) -> Problem:
     return Problem("MS-T141", what, file, "add its label map, or take the image out", case.name)
 
 
-def _without_image(file: Path) -> Problem:
+def orphan(file: Path) -> Problem:
+    """A label map without an image."""
     what = "this label map has no image of its name"
     return Problem("MS-T142", what, str(file), "add its image, or take the label map out", case_stem(file))

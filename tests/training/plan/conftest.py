@@ -54,6 +54,26 @@ class Maker:
         return path
 
 
+@pytest.fixture(scope="session")
+def maker_at():
+    """`maker_at(folder)`: a `Maker` for fixtures of a wider scope."""
+    return Maker
+
+
+@pytest.fixture(scope="session")
+def parts():
+    """`parts(bundle, data, *keys)`: built components of a bundle's train.json, on this data."""
+    from medseg.bundle.config import read_config
+    from medseg.bundle.load import build, open_config
+
+    def made(bundle, data, *keys):
+        config, metadata = read_config(bundle, "train"), read_config(bundle, "metadata")
+        parser = open_config(bundle, config, metadata, overrides={"dataset_dir": str(data)})
+        return [build(parser, (key,), bundle) for key in keys]
+
+    return made
+
+
 @pytest.fixture
 def maker(tmp_path) -> Maker:
     return Maker(tmp_path / "data")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medseg.errors import InputError
-from medseg.training.plan.classes import classes_of, known_values, mirroring_of, painted_values
+from medseg.training.plan.classes import classes_of, ignore_value, known_values, mirroring_of, painted_values
 
 HERE = Path("data")
 REGIONS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": [3]}
@@ -29,8 +29,30 @@ def test_nnunets_and_msds_names(labels):
 def test_values_name_themselves_where_nothing_does():
     found = classes_of({}, {1, 4}, HERE)
     assert [row.name for row in found.table] == ["label 1", "label 4"]
-    assert found.outputs == 5
-    assert "2 channels stay unused" in found.choice.why
+    assert found.outputs == 3
+    assert found.gaps
+    assert found.inside == (1, 2)
+    assert found.renumbering() == {4: 2}
+    assert "inside the network they are 1 to 2" in found.choice.why
+
+
+@pytest.mark.parametrize("labels", [{"a": 2, "b": 5, "ignore": 9}, {"2": "a", "5": "b", "9": "Ignore"}])
+def test_an_ignore_label_is_a_value_beyond_the_classes(labels):
+    found = classes_of({"labels": labels}, {2, 5}, HERE)
+    assert [row.name for row in found.table] == ["a", "b"]
+    assert (found.ignore, found.ignored, found.outputs) == (9, 3, 3)
+    assert found.renumbering() == {2: 1, 5: 2, 9: 3}
+    assert ignore_value({"labels": labels}) == 9
+    assert known_values({"labels": labels}) == {2, 5}
+
+
+def test_without_gaps_nothing_is_renumbered():
+    found = classes_of({"labels": {"a": 1, "b": 2, "ignore": 3}}, {1, 2}, HERE)
+    assert not found.gaps
+    assert found.renumbering() == {}
+    assert (found.ignore, found.ignored) == (3, 3)
+    nested = classes_of({"labels": {**REGIONS, "ignore": 4}}, {1, 2, 3}, HERE)
+    assert (nested.ignore, nested.outputs, nested.gaps) == (4, 3, False)
 
 
 @pytest.mark.parametrize("order", [[1, 2, 3], None])
@@ -89,7 +111,9 @@ def test_names_that_only_contain_a_letter_have_no_side():
 @pytest.mark.parametrize(
     ("said", "held", "what"),
     [
-        ({"labels": {"a": 1, "ignore": 2}}, {1, 2}, "ignore label"),
+        ({"labels": {"a": 1, "b": 2, "ignore": 2}}, {1, 2}, "ignore label is 2, which is a structure"),
+        ({"labels": {"a": 1, "ignore": 0}}, {1}, "ignore label is 0, which is background"),
+        ({"labels": {"a": 1, "ignore": [2, 3]}}, {1}, "no single value"),
         ({}, set(), "no label map holds a structure"),
         ({}, {1, 300}, "up to 300"),
     ],

@@ -136,7 +136,7 @@ def test_disagreement_counts_what_somebody_labelled():
 def test_every_estimate_is_a_distribution_and_rounds_never_make_answers_less_likely(maps):
     patterns, index = patterns_of(list(maps))
     assert patterns.counts.sum() == 40
-    assert (patterns.answers[index].T == maps).all()
+    assert (maps == patterns.answers[index].T).all()
     spoken = (patterns.answers != SILENT).any(1)
     for method in ("mean", "staple", "dawid-skene"):
         found = fuse(patterns, 3, method)
