@@ -6,7 +6,8 @@ blend.py      the ring accumulator            memory.py     what happens when me
 sinks.py      what is kept of a slab          body.py       leave out the air
 sliding.py    SlidingWindowInferer            plan.py       windows and memory in advance
 rewrite.py    bf16 on a CPU: few channels     lone.py       fp32 on a CPU: a window alone
-engine.py     an exported network instead
+engine.py     an exported network instead locate.py    windows only where the structures are
+second_look.py  was the located box right?
 
 Where is the model unsure?
 uncertain.py  UncertainInferer                moments.py    mean, entropies, votes, streaming
@@ -21,6 +22,7 @@ instances/    InstanceInferer: objects one by one, with a network that finds the
 from medseg.inferers.dropout import McDropout
 from medseg.inferers.ensemble import Ensemble
 from medseg.inferers.instances.inferer import InstanceInferer
+from medseg.inferers.locate import Locate
 from medseg.inferers.memory import Event
 from medseg.inferers.mirrored import Mirror, Mirrored
 from medseg.inferers.moments import Uncertainty
@@ -32,6 +34,7 @@ __all__ = [
     "Ensemble",
     "Event",
     "InstanceInferer",
+    "Locate",
     "McDropout",
     "Mirror",
     "Mirrored",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from monai.utils import ensure_tuple_rep
 
 from medseg.inferers.memory import Event
 from medseg.inferers.windows import by, scan_intervals, window_grid, windows_to_cover
@@ -75,7 +76,7 @@ def grow_to_windows(
     image: Sequence[int],
     roi_size: Sequence[int] | int,
     overlap: Sequence[float] | float,
-    margin: int = MARGIN,
+    margin: Sequence[int] | int = MARGIN,
 ) -> tuple[slice, ...]:
     """Widen a box by a margin and then, where the image allows, until its windows fit without being pulled back.
 
@@ -86,12 +87,11 @@ def grow_to_windows(
         image: spatial shape.
         roi_size: window shape, as for `window_grid`.
         overlap: as for `window_grid`.
-        margin: voxels on each side.
+        margin: voxels on each side, one for all axes or one per axis.
     """
     intervals, rois = scan_intervals(image, roi_size, overlap)
-    return tuple(
-        _grow(side, size, roi, step, margin) for side, size, roi, step in zip(box, image, rois, intervals, strict=True)
-    )
+    margins = ensure_tuple_rep(margin, len(image))
+    return tuple(_grow(*axis) for axis in zip(box, image, rois, intervals, margins, strict=True))
 
 
 def _grow(side: slice, size: int, roi: int, interval: int, margin: int) -> slice:

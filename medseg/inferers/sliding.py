@@ -25,7 +25,8 @@ from medseg.inferers.lone import LoneWindow
 from medseg.inferers.memory import Event, Placement, with_fallbacks
 from medseg.inferers.mirror_mean import mirror_mean
 from medseg.inferers.plan import Plan, plan_volume
-from medseg.inferers.precision import choose_precision, network_device, network_dtype, replica
+from medseg.inferers.precision import choose_precision, labels_of, network_device, network_dtype, replica
+from medseg.inferers.second_look import LOCATED, second_look
 from medseg.inferers.sinks import OUTSIDE_LOGIT, LabelSink, LogitSink, RegionSink, Sink, check_classes
 from medseg.inferers.stream import stream
 from medseg.inferers.windows import WindowGrid, by, window_grid
@@ -33,6 +34,7 @@ from medseg.inferers.windows import WindowGrid, by, window_grid
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from medseg.inferers.locate import Locate
     from medseg.inferers.precision import Call
 
 
@@ -58,9 +60,11 @@ class SlidingWindowInferer(Inferer):
         spread: windows at even distances, as nnU-Net lays them, instead of MONAI's.
         mirror_axes: spatial axes of the network's windows (0 to 2): logits are the mean over all mirror images along
             these axes, as nnU-Net predicts (mirror_mean.py); () for none.
+        locate: says where the structures are (locate.py): windows are laid there alone, and outside is background; where
+            that is in doubt, on the whole image. None: off.
 
     Attributes:
-        events: what the last call decided by itself: precision, body box, out-of-memory fallbacks.
+        events: what the last call decided by itself: precision, body box, located box, out-of-memory fallbacks.
 
     Raises:
         UsageError: MS-U141 to MS-U145 where settings, image or network do not fit together.
@@ -80,6 +84,7 @@ class SlidingWindowInferer(Inferer):
         *,
         spread: bool = False,
         mirror_axes: Sequence[int] = (),
+        locate: Locate | None = None,
     ) -> None:
         super().__init__()
         self.roi_size = roi_size
@@ -93,6 +98,7 @@ class SlidingWindowInferer(Inferer):
         self.progress = progress
         self.spread = spread
         self.mirror_axes = tuple(mirror_axes)
+        self.locate = locate
         self.events: list[Event] = []
         if sw_batch_size != "auto" and (not isinstance(sw_batch_size, int) or sw_batch_size < 1):
             what = f"sw_batch_size is {sw_batch_size!r}"
@@ -122,32 +128,62 @@ class SlidingWindowInferer(Inferer):
         """
         self.events = []
         image = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        box, self.events = self.part(image, (network,))
         network = mirror_mean(network, self.mirror_axes)
 
         def call(module: Callable[..., Any], windows: Tensor) -> object:
             return module(windows, *args, **kwargs)
 
-        box, event = what_to_segment(image, self.body_threshold, self.roi_size, self.overlap)
-        self.events += [event] if event else []
+        result = self._inside(image, box, network, call)
+        if (event := self._doubted(result, box)) is not None:
+            self.events.append(event)
+            result = self._inside(image, tuple(slice(0, n) for n in image.shape[2:]), network, call)
+        return MetaTensor(result).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else result
+
+    def part(self, image: Tensor, networks: Sequence[Any]) -> tuple[tuple[slice, ...], list[Event]]:
+        """The part of an image that windows are laid on, one slice per spatial axis, and what to tell about it.
+
+        Args:
+            image: (B, C, *space), preprocessed.
+            networks: all that will segment it.
+        """
+        events = []
+        if self.locate is not None:
+            box, event = self.locate(image, networks, self.roi_size, self.overlap)
+            if box is not None:
+                return box, [event]
+            events.append(event)
+        box, about_body = what_to_segment(image, self.body_threshold, self.roi_size, self.overlap)
+        return box, [*events, about_body] if about_body else events
+
+    def _doubted(self, result: Tensor, box: tuple[slice, ...]) -> Event | None:
+        """What speaks against a located box, see second_look.py."""
+        if not any(event.code == LOCATED for event in self.events):
+            return None
+        found = [item[(slice(None), *box)] for item in result]
+        labels = [item[0] if self.output == "labels" else labels_of(item, self.regions) for item in found]
+        return second_look(labels, box, result.shape[2:])
+
+    def _inside(self, image: Tensor, box: tuple[slice, ...], network: Callable[..., Any], call: Call) -> Tensor:
+        """The result for the whole image, with windows in a box of it alone."""
         device = network_device(network, image.device)
         grid = self.grid([s.stop - s.start for s in box])
 
         def batch_on(device: torch.device) -> int:
             return self.batch(grid, network_dtype(network), device)
 
-        result = with_fallbacks(
+        return with_fallbacks(
             lambda placement: self._run(image, box, grid, network, placement, call),
             Placement(batch_on(device), device, device),
             lambda: batch_on(torch.device("cpu")),
             self.events,
             lambda failure: self.does_not_fit(grid, image.shape[0], failure),
         )
-        return MetaTensor(result).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else result
 
     def plan(
         self, shape: Sequence[int], channels: int, classes: int, device: str | torch.device = "cpu", items: int = 1
     ) -> Plan:
-        """Estimate windows and peak memory, without body crop and in the network's own precision.
+        """Estimate windows and peak memory of the whole image, nothing cropped, in the network's own precision.
 
         Args:
             shape: spatial shape of the preprocessed image.
@@ -216,7 +252,7 @@ class SlidingWindowInferer(Inferer):
         if self.output == "labels":
             return torch.zeros((items, 1, *space), dtype=torch.uint8, device=device)
         result = torch.empty((items, classes, *space), dtype=torch.float32, device=device)
-        if self.body_threshold is not None:
+        if self.body_threshold is not None or self.locate is not None:
             result.fill_(-OUTSIDE_LOGIT)
             if self.regions is None and classes > 1:
                 result[:, 0] = OUTSIDE_LOGIT

@@ -20,10 +20,10 @@ from monai.data.meta_tensor import MetaTensor
 from torch import Tensor, nn
 
 from medseg.errors import UsageError
-from medseg.inferers.body import what_to_segment
 from medseg.inferers.memory import Placement, with_fallbacks
 from medseg.inferers.moments import PIECE, Moments, Uncertainty
 from medseg.inferers.precision import choose_precision, network_device, network_dtype, replica
+from medseg.inferers.second_look import LOCATED, second_look
 from medseg.inferers.sinks import check_classes
 from medseg.inferers.sliding import SlidingWindowInferer, padded
 from medseg.inferers.stream import stream
@@ -87,9 +87,17 @@ class UncertainInferer:
             raise UsageError("MS-U141", what, mend="give uncertainty one image at a time, (1, C, *space)")
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
         settings = self.inferer
-        self.events = []
-        box, event = what_to_segment(plain, settings.body_threshold, settings.roi_size, settings.overlap)
-        self.events += [event] if event else []
+        box, self.events = settings.part(plain, sampler.networks)
+        located = any(event.code == LOCATED for event in self.events)
+        found = self._inside(plain, box, sampler)
+        if located and (event := second_look([found.labels[box]], box, plain.shape[2:])) is not None:
+            self.events.append(event)
+            found = self._inside(plain, tuple(slice(0, n) for n in plain.shape[2:]), sampler)
+        return found
+
+    def _inside(self, plain: Tensor, box: tuple[slice, ...], sampler: Sampler) -> Uncertainty:
+        """All samples of a box of the image; outside it is background for certain."""
+        settings = self.inferer
         grid = settings.grid([s.stop - s.start for s in box])
         network = sampler.networks[0]
         device = network_device(network, plain.device)

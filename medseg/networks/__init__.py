@@ -2,9 +2,10 @@
 
 from medseg.networks.dropout import ChannelDropout
 from medseg.networks.encoder import Encoder
+from medseg.networks.located import LocatedUNet
 from medseg.networks.mask_rcnn import MaskRCNN
 from medseg.networks.monai_encoder import MonaiEncoder
 from medseg.networks.nnunet import NnunetUNet
 from medseg.networks.unet import UNet
 
-__all__ = ["ChannelDropout", "Encoder", "MaskRCNN", "MonaiEncoder", "NnunetUNet", "UNet"]
+__all__ = ["ChannelDropout", "Encoder", "LocatedUNet", "MaskRCNN", "MonaiEncoder", "NnunetUNet", "UNet"]

@@ -13,6 +13,7 @@ from medseg.training.gradients import GradientGuard
 from medseg.training.instance_metric import MaskAP, MaskPQ
 from medseg.training.instances import prepare_instances
 from medseg.training.loader import CaseLoader
+from medseg.training.located import LocatedBatch, LocatedLoss
 from medseg.training.metrics import ExactMetric
 from medseg.training.precision import MixedPrecisionInferer
 from medseg.training.progress import Progress
@@ -35,6 +36,8 @@ __all__ = [
     "ExactMetric",
     "FinalWeights",
     "GradientGuard",
+    "LocatedBatch",
+    "LocatedLoss",
     "MaskAP",
     "MaskPQ",
     "MixedPrecisionInferer",

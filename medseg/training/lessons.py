@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+#: Of a recipe with a locator; what it prepares is made by another.
+_LOCATED = "medseg.training.LocatedBatch"
+
 
 @dataclass(frozen=True)
 class Lessons:
@@ -67,7 +70,9 @@ def taught(config: Mapping[str, Any], student: Path, lessons: Lessons) -> dict[s
         return {}
     key = next((name for name in ("base_loss", "loss") if config.get(name) is not None), None)
     train = config.get("train") or {}
-    if key is None or "prepare_batch" in (train.get("trainer") or {}) or "deterministic_transforms" not in train:
+    own = (train.get("trainer") or {}).get("prepare_batch")
+    located = own == {"_target_": _LOCATED}
+    if key is None or (own is not None and not located) or "deterministic_transforms" not in train:
         raise UsageError(
             "MS-T175",
             "--teacher and --pseudo need a recipe with `loss` or `base_loss`, `train#deterministic_transforms` and one "
@@ -89,4 +94,6 @@ def taught(config: Mapping[str, Any], student: Path, lessons: Lessons) -> dict[s
             "temperature": lessons.temperature,
             "sigmoid": teacher["sigmoid"],
         }
+    if located:  # the locator's overview stays beside it
+        prepare = {"_target_": _LOCATED, "prepare": prepare}
     return {**more, key: loss, "train#trainer#prepare_batch": prepare}

@@ -161,3 +161,15 @@ def test_a_recipe_that_cannot_be_taught_is_refused(recipe):
         taught({"train": {}}, recipe, Lessons((BUNDLE,)))
     with pytest.raises(UsageError, match="MS-T175"):
         taught({"loss": {}, "train": {"trainer": {"prepare_batch": {}}}}, recipe, Lessons((BUNDLE,)))
+
+
+def test_a_recipe_with_a_locator_keeps_its_overviews(recipe):
+    config = json.loads((recipe / "configs" / "train.json").read_text(encoding="utf-8"))
+    trainer = config["train"]["trainer"]
+    trainer["prepare_batch"] = {"_target_": "medseg.training.LocatedBatch"}
+    prepare = taught(config, recipe, Lessons(teachers=(BUNDLE,)))["train#trainer#prepare_batch"]
+    assert prepare["_target_"] == "medseg.training.LocatedBatch"
+    assert prepare["prepare"]["_target_"] == "medseg.training.Targets"
+    trainer["prepare_batch"] = {"_target_": "medseg.training.prepare_instances"}
+    with pytest.raises(UsageError, match="MS-T175"):
+        taught(config, recipe, Lessons(teachers=(BUNDLE,)))
