@@ -39,7 +39,7 @@ def test_with_an_overview_it_answers_for_both_and_both_learn():
 
 def test_a_locator_begins_by_expecting_little():
     network = made().locator.eval()
-    assert network.head.conv.conv.bias.sigmoid().item() == pytest.approx(0.01)
+    assert network.state_dict()["head.conv.conv.bias"].sigmoid().item() == pytest.approx(0.01)
     assert network(torch.zeros(1, 2, 8, 8, 8)).sigmoid().mean() < 0.1
 
 

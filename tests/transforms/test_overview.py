@@ -58,9 +58,10 @@ def test_the_transform_adds_both_and_leaves_the_rest():
     label = torch.zeros(1, 8, 8, 6)
     label[0, 0, 0, 0], label[0, 7, 7, 5] = 1, 9
     image = MetaTensor(torch.randn(2, 8, 8, 6), affine=torch.diag(torch.tensor([1.0, 1, 2, 1])))
-    made = Overviewd(factors=(4, 4, 2), values=[1])({"image": image, "label": label, "name": "a"})
-    assert set(made) == {"image", "label", "name", "overview", "whereabouts"}
+    made = Overviewd(factors=(4, 4, 2), values=[1])({"image": image, "label": label, "other": label})
+    assert set(made) == {"image", "label", "other", "overview", "whereabouts"}
     assert made["overview"].shape == (2, 2, 2, 3)
+    assert isinstance(made["overview"], MetaTensor)
     assert made["overview"].affine.diag().tolist() == [4, 4, 4, 1]
     assert made["whereabouts"][0, 0, 0].tolist() == [1, 1, 0]
     assert not made["whereabouts"][0, :, :, 2].any()  # 9 is no structure here
