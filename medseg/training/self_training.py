@@ -138,10 +138,16 @@ class CertaintyLoss(nn.Module):
         total = count * self.loss(input[drawn], label[drawn]) if count else input.new_zeros(())
         weights = torch.full((count,), 1.0, device=input.device)
         for logits, said, sure in zip(input[~drawn], label[~drawn], certainty[~drawn], strict=True):
-            share = self.weight * _inside(said, sure)
+            share = self.weight * _inside(self._foreground(logits, said), sure)
             total = total + share * self._of_one(logits[None], said[None], sure[None])
             weights = torch.cat([weights, share.reshape(1)])
         return total / weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
+
+    def _foreground(self, logits: Tensor, label: Tensor) -> Tensor:
+        """(1, ...) where a case has a structure: its label map is not 0, or shares of annotators are not all background's."""
+        if len(label) != len(logits) or len(label) == 1 or self.weighted.takes_maps:
+            return label[:1] > 0
+        return (label if self.weighted.sigmoid else label[1:]).amax(0, keepdim=True) > 0
 
     def _of_one(self, logits: Tensor, label: Tensor, certainty: Tensor) -> Tensor:
         if self.regions is not None:
@@ -217,9 +223,9 @@ def _weighable(loss: Any) -> PairLoss:
     return CompoundLoss([dice, CrossEntropyLoss(sigmoid=sigmoid)])
 
 
-def _inside(label: Tensor, certainty: Tensor) -> Tensor:
+def _inside(foreground: Tensor, certainty: Tensor) -> Tensor:
     """Mean certainty inside the structures of one case, of all voxels where it has none."""
-    inside = (label[:1] > 0).to(certainty.dtype)
+    inside = foreground.to(certainty.dtype)
     held = inside.sum()
     return torch.where(held > 0, (certainty * inside).sum() / held.clamp(min=1), certainty.mean())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -60,3 +61,19 @@ def test_wrong_words_exit_with_2(cubes, tmp_path, capsys, words, code, exit_code
 def test_a_folder_that_holds_something_is_left_alone(cubes, capsys):
     assert run(["plan", str(cubes), "-o", str(cubes)]) == 7
     assert "MS-T152" in capsys.readouterr().err
+
+
+def test_annotators_are_fused_and_the_next_command_names_their_list(cubes, tmp_path, capsys):
+    (cubes / "labels").rename(cubes / "labels_anna")
+    shutil.copytree(cubes / "labels_anna", cubes / "labels_bo")
+    out = tmp_path / "fused_segmentation"
+    assert run(["plan", str(cubes), "-o", str(out)]) == 3
+    assert "--annotators" in capsys.readouterr().err
+    assert run(["plan", str(cubes), "-o", str(out), "--annotators", "staple", "--json"]) == 0
+    printed = capsys.readouterr()
+    listed = tmp_path / "fused_segmentation_labels" / "cases.json"
+    assert json.loads(printed.out)["data"] == str(listed)
+    assert f"medseg train {out} {listed}" in printed.err
+    fused = nib.load(listed.parent / "labels" / "cube_0.nii.gz")
+    drawn = nib.load(cubes / "labels_bo" / "cube_0.nii.gz")
+    assert (np.asarray(fused.dataobj) == np.asarray(drawn.dataobj)).all()

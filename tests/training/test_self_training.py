@@ -236,3 +236,13 @@ def test_the_same_doubt_everywhere_is_the_loss_itself(seed, doubt):
     target = torch.cat([label, torch.full_like(label, doubt)], 1)
     loss = CrossEntropyLoss()
     assert CertaintyLoss(loss)(logits, target).item() == pytest.approx(loss(logits, label).item(), rel=1e-4)
+
+
+def test_shares_of_annotators_weigh_a_case_as_its_label_map_does():
+    torch.manual_seed(0)
+    label = torch.randint(0, 3, (2, 1, 4, 4, 4)).float()
+    logits, doubt = torch.randn(2, 3, 4, 4, 4), torch.rand(2, 1, 4, 4, 4)
+    shares = torch.nn.functional.one_hot(label[:, 0].long(), 3).movedim(-1, 1).float()
+    loss = CertaintyLoss(CompoundLoss([FocalTverskyLoss(), CrossEntropyLoss()]))
+    found = loss(logits, torch.cat([shares, doubt], 1))
+    assert found.item() == pytest.approx(loss(logits, torch.cat([label, doubt], 1)).item())

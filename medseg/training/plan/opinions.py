@@ -15,7 +15,14 @@ from medseg.errors import InputError
 from medseg.readers.cases.names import case_stem, has_image_name, safe_name
 from medseg.readers.cases.table import table_rows
 from medseg.training.plan.problems import Problem
-from medseg.training.plan.sources import find_source, inner_of, is_json_dataset, labels_of, orphan, training_folders
+from medseg.training.plan.sources import (
+    annotator_folders,
+    find_source,
+    inner_of,
+    is_json_dataset,
+    orphan,
+    training_folders,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,13 +92,6 @@ def find_opinions(data: Path, channels: Sequence[str] = ()) -> Opinions:
             file = str(case.images[0]) if case.images else ""
             problems.append(Problem("MS-T141", what, file, "add a label map, or take the image out", case.name))
     return Opinions(replace(source, problems=tuple(problems)), who, maps)
-
-
-def annotator_folders(images: Path) -> dict[str, Path]:
-    """Annotator -> the folder with their label maps beside a folder of images."""
-    pattern = re.compile(re.escape(labels_of(images).name) + r"[ _.-]+(.+)", re.IGNORECASE)
-    beside = [folder for folder in sorted(images.resolve().parent.iterdir()) if folder.is_dir()]
-    return {found[1]: folder for folder in beside if (found := pattern.fullmatch(folder.name))}
 
 
 def _in_folders(root: Path) -> dict[str, dict[str, Path]]:

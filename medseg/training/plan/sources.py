@@ -103,6 +103,13 @@ def labels_of(images: Path) -> Path:
     return images.with_name(re.sub("images", "labels", images.name, count=1, flags=re.IGNORECASE))
 
 
+def annotator_folders(images: Path) -> dict[str, Path]:
+    """Annotator -> the folder with their label maps beside a folder of images."""
+    pattern = re.compile(re.escape(labels_of(images).name) + r"[ _.-]+(.+)", re.IGNORECASE)
+    beside = [folder for folder in sorted(images.resolve().parent.iterdir()) if folder.is_dir()]
+    return {found[1]: folder for folder in beside if (found := pattern.fullmatch(folder.name))}
+
+
 def inner_of(data: Path) -> Path:
     """The one folder in a folder that is laid out as a dataset, where the folder itself is not."""
     if not data.is_dir() or dataset_layout(data) is not None:
@@ -186,7 +193,11 @@ def _is_map(path: Path) -> bool:
 def _without_label(case: Case) -> Problem:
     file = str(case.images[0]) if case.images else ""
     what = "this image has no label map of its name, or more than one"
-    return Problem("MS-T141", what, file, "add its label map, or take the image out", case.name)
+    mend = "add its label map, or take the image out"
+    folder = case.images[0].parent if case.images else None
+    if folder is not None and _TRAINING.fullmatch(folder.name) and len(annotator_folders(folder)) > 1:
+        mend = f"say how to fuse those of {', '.join(annotator_folders(folder))}: --annotators staple"
+    return Problem("MS-T141", what, file, mend, case.name)
 
 
 def orphan(file: Path) -> Problem:

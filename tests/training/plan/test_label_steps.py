@@ -13,6 +13,7 @@ from medseg.bundle.load import load_bundle
 from medseg.readers.open import read
 from medseg.training.plan.plan import plan_bundle
 from medseg.training.train import train_bundle
+from medseg.workflows.sampling import parse_method
 from medseg.workflows.segment import segment
 
 
@@ -90,6 +91,11 @@ def test_it_trains_and_predicts_in_the_values_of_the_user(gaps, tmp_path):
     volume = read(data / "imagesTr" / "gap_0.nii.gz")
     predicted = segment(volume, bundle).labels.array
     assert set(np.unique(predicted)) <= {0, 3, 7}
+    told = segment(volume, bundle, method=parse_method("mc:2", keep=True)).uncertainty
+    assert set(told.doubt) == {"kidney left", "kidney right"}
+    assert set(np.unique(told.kept)) <= {0, 3, 7}
+    assert min(one.agreement for one in told.doubt.values()) > 0.8
+    segment(volume, bundle, method=parse_method("tta"))
     truth = nib.load(data / "labelsTr" / "gap_0.nii.gz").get_fdata()
     inside = truth != 12
     assert (predicted == truth)[inside & (truth > 0)].mean() > 0.5
