@@ -77,6 +77,7 @@ def plan_segmentation(
         patch, about_step, took = _patch(
             sizes, spacing, channels, classes.outputs, budget, measure=measure, beside=beside
         )
+        _, about_locator = cascade_for(train, sizes, spacing, patch.size, cascade)  # a smaller patch, more windows
     loss = loss_for(train, classes, spacing, patch.size, soft=source.soft)
     mirror, about_mirror = mirroring_of(classes.table)
     places, about_places = crops(sizes, patch.size, classes)
