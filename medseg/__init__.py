@@ -24,6 +24,7 @@ Importing medseg is cheap: neither torch nor MONAI is loaded until something nee
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
     from medseg.workflows.result import predict
 
 __version__ = "0.1.0"
+
+# MONAI imports MLflow wherever it is installed, and MLflow then reports to its makers. Nothing leaves this machine unasked.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 __all__ = [
     "BundleError",

@@ -90,7 +90,7 @@ def test_constraints_fix_every_dependency_exactly():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [
         *project["dependencies"],
-        *(d for extra in ("demo", "export", "test") for d in project["optional-dependencies"][extra]),
+        *(d for extra in ("demo", "export", "mlflow", "test") for d in project["optional-dependencies"][extra]),
     ]
 
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
@@ -104,7 +104,7 @@ def test_every_library_that_medseg_imports_is_declared():
     from importlib.metadata import packages_distributions
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = [d for extra in ("demo", "export") for d in project["optional-dependencies"][extra]]
+    extras = [d for extra in ("demo", "export", "mlflow") for d in project["optional-dependencies"][extra]]
     declared = {normal(d) for d in (*project["dependencies"], *extras, "medseg")}
     homes = packages_distributions()
     missing = {}

@@ -61,6 +61,9 @@ def train(
         str | None,
         typer.Option(metavar="NAME", help="cpu, gpu16, gpu80 or a YAML file: device, workers, cache, memory."),
     ] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(metavar="URI", help="Tell MLflow too: URI of its store, or a folder.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in RUN.")] = False,
 ) -> None:
     """Train a copy of a bundle; RUN becomes a bundle itself, for `medseg predict -b RUN`."""
@@ -89,6 +92,7 @@ def train(
             lessons=Lessons(tuple(teacher or ()), temperature, teacher_weight, pseudo, pseudo_weight),
             smaller=smaller,
             hardware=hardware,
+            mlflow=mlflow,
             resume=resume,
             **several,
         )

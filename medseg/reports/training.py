@@ -26,7 +26,7 @@ TABLE, PICTURE, PAGE = "history.csv", "curves.png", "curves.html"
 
 
 def training_figure(rows: Sequence[Mapping[str, float]]) -> Figure:
-    """Loss at the left, scores at the right.
+    """Loss at the left, scores at the right, between them distances in mm where there are any.
 
     Args:
         rows: one an epoch: `PLAIN`, and in epochs that were validated any scores by name; the first of them is drawn
@@ -34,15 +34,19 @@ def training_figure(rows: Sequence[Mapping[str, float]]) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4.2), dpi=100, layout="constrained")
-    left, right = figure.subplots(1, 2)
+    names = scores_of(rows)
+    far = [name for name in names if _is_distance(name)]
+    figure = Figure(figsize=(14 if far else 10, 4.2), dpi=100, layout="constrained")
+    left, *middle, right = figure.subplots(1, 3 if far else 2)
     _axes(left, "Loss")
     _axes(right, "Validation")
     _line(left, rows, "loss", PALETTE[0], 2.0)
-    names = scores_of(rows)
+    for axes in middle:
+        _axes(axes, "Validation, mm")
     for n, name in enumerate(names):
-        _line(right, rows, name, PALETTE[n % len(PALETTE)], 2.2 if n == 0 else 1.1)
-    values = [row[name] for name in names for row in rows if math.isfinite(row.get(name, math.nan))]
+        axes = middle[0] if name in far else right
+        _line(axes, rows, name, PALETTE[n % len(PALETTE)], 2.2 if n == 0 else 1.1)
+    values = [row[name] for name in names if name not in far for row in rows if math.isfinite(row.get(name, math.nan))]
     if values and min(values) >= 0 and max(values) <= 1:
         right.set_ylim(0, 1)
     if names:
@@ -64,11 +68,11 @@ def training_html(rows: Sequence[Mapping[str, float]], title: str) -> str:
     lines = []
     for name in names:
         known = [(row["epoch"], row[name]) for row in rows if math.isfinite(row.get(name, math.nan))]
-        best = max(known, key=lambda pair: pair[1], default=None)
+        best = (min if _is_distance(name) else max)(known, key=lambda pair: pair[1], default=None)
         now = "" if last is None or name not in last else f"{last[name]:.4f}"
         told = "" if best is None else f"{best[1]:.4f} (epoch {best[0]:.0f})"
         lines.append(f"<tr><th scope='row'>{text(name)}</th><td>{now}</td><td>{told}</td></tr>")
-    table = f"<table><thead><tr><th>Score</th><th>Last</th><th>Highest</th></tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    table = f"<table><thead><tr><th>Score</th><th>Last</th><th>Best</th></tr></thead><tbody>{''.join(lines)}</tbody></table>"
     done = f"<p>{rows[-1]['epoch']:.0f} epochs, {rows[-1]['step']:.0f} steps, {rows[-1]['minutes']:.1f} minutes; loss {rows[-1]['loss']:.4f}.</p>"
     body = f"<main><h1>{text(title)}</h1>{done}{table if names else ''}<figure>{svg(training_figure(rows))}</figure></main>"
     return whole_page(title, body, styles=("page.css",), scheme="light dark")
@@ -98,6 +102,10 @@ def _line(
     shade = tuple(channel / 255 for channel in colour)
     marker = "o" if len(known) == 1 else ""
     axes.plot([x for x, _ in known], [y for _, y in known], color=shade, linewidth=width, marker=marker, label=name)
+
+
+def _is_distance(name: str) -> bool:
+    return name.endswith("_mm")
 
 
 def _axes(axes: Axes, y: str) -> None:

@@ -20,6 +20,7 @@ from medseg.training.progress import Progress
 from medseg.training.ranks import Rank, RankHandlers, Replicated
 from medseg.training.recompute import Recompute
 from medseg.training.region_loss import RegionLoss
+from medseg.training.scan_scores import Better, ScanMetrics, ScanScoresd
 from medseg.training.schedule import BudgetedSchedule
 from medseg.training.self_training import CertaintyLoss, NoDoubtd, WithPseudoLabels
 from medseg.training.targets import Targets
@@ -27,6 +28,7 @@ from medseg.training.targets import Targets
 __all__ = [
     "AnchorReport",
     "BestWeights",
+    "Better",
     "BudgetedSchedule",
     "CaseCache",
     "CaseLoader",
@@ -49,6 +51,8 @@ __all__ = [
     "Recompute",
     "RegionLoss",
     "Replicated",
+    "ScanMetrics",
+    "ScanScoresd",
     "Targets",
     "Teacher",
     "Thaw",

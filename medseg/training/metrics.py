@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,12 @@ from medseg.metrics.overlap import overlap
 from medseg.metrics.surface import surface_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from torch import Tensor
+
+    from medseg.metrics.structures import Labels
+    from medseg.metrics.surface import Definition
 
 
 class ExactMetric(CumulativeIterationMetric):
@@ -45,13 +49,13 @@ class ExactMetric(CumulativeIterationMetric):
     def __init__(
         self,
         metric: str = "dice",
-        definition: str = "border",
+        definition: Definition = "border",
         spacing_mm: Sequence[float] | None = None,
         structures: int | None = None,
     ) -> None:
         super().__init__()
         self.metric = metric
-        self.definition = definition
+        self.definition: Definition = definition
         self.spacing_mm = spacing_mm
         self.structures = structures
 
@@ -74,19 +78,9 @@ class ExactMetric(CumulativeIterationMetric):
 
     def _case(self, pred: Tensor, ref: Tensor, structures: int) -> list[float]:
         spacing = self._spacing(pred, ref)
-        pred_map, ref_map = _labels(pred), _labels(ref)
         values = range(1, structures + 1)
-        diagonal = math.hypot(*(n * mm for n, mm in zip(ref_map.shape, spacing, strict=True)))
-        found: dict = overlap(contingency(pred_map, ref_map), values, voxel_ml=float(np.prod(spacing)) / 1000.0)
-        if self.metric not in dict(found[1].rows() if structures else ()):
-            found = surface_metrics(
-                pred_map, ref_map, spacing_mm=spacing, labels=values, **_surface_options(self.metric, self.definition)
-            )
-        out = [dict(found[v].rows()).get(self.metric, math.nan) for v in values]
-        if any(math.isnan(v) for v in out):
-            msg = f"there is no metric {self.metric!r}; it is named as in cases.csv, such as dice, hd95_mm or nsd@1mm"
-            raise ValueError(msg)
-        return [v if math.isfinite(v) else diagonal for v in out]
+        found = exact_scores(_labels(pred), _labels(ref), spacing, values, (self.metric,), self.definition)
+        return list(found[self.metric].values())
 
     def _spacing(self, pred: Tensor, ref: Tensor) -> tuple[float, ...]:
         if self.spacing_mm is not None:
@@ -105,15 +99,54 @@ def _labels(tensor: Tensor) -> np.ndarray:
     return labels.astype(np.min_scalar_type(int(labels.max(initial=0))))
 
 
-def _surface_options(metric: str, definition: str) -> dict:
-    """What to ask of `surface_metrics` so that it measures this one."""
-    options: dict = {"definition": definition, "percentiles": (), "tolerances_mm": ()}
-    name, at, number = metric.partition("@")
-    try:
-        if at:
-            return options | {"tolerances_mm": (float(number.removesuffix("mm")),)}
-        if name.startswith("hd") and name != "hd_mm":
-            return options | {"percentiles": (float(name.removeprefix("hd").removesuffix("_mm")),)}
-    except ValueError:
-        pass  # told as an unknown metric by the caller
-    return options
+def exact_scores(
+    pred: np.ndarray,
+    ref: np.ndarray,
+    spacing_mm: Sequence[float],
+    labels: Labels,
+    metrics: Sequence[str],
+    definition: Definition = "border",
+) -> dict[str, dict[Hashable, float]]:
+    """The numbers of `medseg evaluate` of one case; surfaces are looked at once, and only where a metric is of them.
+
+    Args:
+        pred: (I, J, K) label map.
+        ref: the same shape.
+        spacing_mm: of the voxels along its axes.
+        labels: which structures.
+        metrics: names from cases.csv.
+        definition: of surfaces.
+
+    Returns:
+        metric -> structure -> value; an infinite distance (one of the two is empty) is the image's diagonal.
+
+    Raises:
+        ValueError: there is no such metric.
+    """
+    diagonal = math.hypot(*(n * mm for n, mm in zip(ref.shape, spacing_mm, strict=True)))
+    of_voxels = overlap(contingency(pred, ref), labels, voxel_ml=float(np.prod(spacing_mm)) / 1000.0)
+    rows = {key: dict(one.rows()) for key, one in of_voxels.items()}
+    of_surfaces = [name for name in metrics if not all(name in row for row in rows.values())]
+    if of_surfaces:
+        options = _surface_options(of_surfaces, definition)
+        for key, one in surface_metrics(pred, ref, spacing_mm=spacing_mm, labels=labels, **options).items():
+            rows[key] |= dict(one.rows())
+    found = {name: {key: row.get(name, math.nan) for key, row in rows.items()} for name in metrics}
+    for name, values in found.items():
+        if any(math.isnan(value) for value in values.values()):
+            msg = f"there is no metric {name!r}; it is named as in cases.csv, such as dice, hd95_mm or nsd@1mm"
+            raise ValueError(msg)
+    return {n: {k: v if math.isfinite(v) else diagonal for k, v in values.items()} for n, values in found.items()}
+
+
+def _surface_options(metrics: Sequence[str], definition: Definition) -> dict:
+    """What to ask of `surface_metrics` so that it measures these; what cannot be asked is told by the caller."""
+    tolerances, percentiles = set(), set()
+    for metric in metrics:
+        name, at, number = metric.partition("@")
+        with contextlib.suppress(ValueError):
+            if at:
+                tolerances.add(float(number.removesuffix("mm")))
+            elif name.startswith("hd") and name != "hd_mm":
+                percentiles.add(float(name.removeprefix("hd").removesuffix("_mm")))
+    return {"definition": definition, "percentiles": sorted(percentiles), "tolerances_mm": sorted(tolerances)}

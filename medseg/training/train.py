@@ -29,6 +29,7 @@ from medseg.training.datalist import datalist
 from medseg.training.domain import declare
 from medseg.training.hardware import load_hardware
 from medseg.training.lessons import Lessons
+from medseg.training.mlflow_run import open_store, require_rows, tracked
 from medseg.training.options import Asked, kept_of, overrides_of
 from medseg.training.ranks import first_alone, joined, launched
 from medseg.training.sides import check_sides
@@ -56,6 +57,7 @@ def train_bundle(
     smaller: float | None = None,
     hardware: str | None = None,
     validation: Sequence[str] | None = None,
+    mlflow: str | None = None,
     resume: bool = False,
 ) -> Path:
     """Train a bundle's network; the processes of torchrun train it together, by the bundle's multi_gpu_train.json.
@@ -74,6 +76,7 @@ def train_bundle(
         smaller: how many times fewer weights the network has than the bundle's.
         hardware: a machine of configs/hardware, or a YAML file; None: a GPU where there is one.
         validation: names of the cases that validate, all others train; None: as the recipe says.
+        mlflow: URI of a store of MLflow, or a folder for one, that is told how it goes; not kept for `resume`.
         resume: go on from the last checkpoint in `out`.
 
     Returns:
@@ -82,7 +85,8 @@ def train_bundle(
     Raises:
         InputError: `data` is no folder (MS-T103) or holds no labelled cases (MS-T101, MS-T102), or `resume` finds no checkpoint (MS-T104).
         DatasetError: a subject or an image both trains and validates (MS-T140).
-        OutputError: `out` holds something already and `resume` is off (MS-T105).
+        OutputError: `out` holds something already and `resume` is off (MS-T105), or MLflow's store does not answer (MS-T178).
+        MissingExtraError: `mlflow` without MLflow (MS-T169).
         UsageError: the bundle has no such loss (MS-T106), or there is no such hardware (MS-T167); others see `options.overrides_of`.
         BundleError: nothing of `init` fits (MS-T170); others see `options.overrides_of`.
     """
@@ -90,10 +94,19 @@ def train_bundle(
         return _train(bundle, data, out, init=init, minutes=minutes, epochs=epochs, loss=loss, freeze=tuple(freeze),
                       thaw=thaw, lessons=lessons or Lessons(), smaller=smaller,
                       hardware=hardware, validation=None if validation is None else tuple(validation),
-                      resume=resume)  # fmt: skip
+                      mlflow=mlflow, resume=resume)  # fmt: skip
 
 
-def _train(bundle: str | Path, data: Path, out: Path, *, init: str | Path | None, resume: bool, **options: Any) -> Path:
+def _train(
+    bundle: str | Path,
+    data: Path,
+    out: Path,
+    *,
+    init: str | Path | None,
+    mlflow: str | None,
+    resume: bool,
+    **options: Any,
+) -> Path:
     if not data.exists():
         raise InputError("MS-T103", "no such folder", file=data, mend="give a folder with imagesTr and labelsTr")
     root = find_bundle(bundle)
@@ -109,6 +122,9 @@ def _train(bundle: str | Path, data: Path, out: Path, *, init: str | Path | None
     overrides, kept = overrides_of(config, asked), kept_of(config, asked)
     if "medseg.training.datalist" in json.dumps(config):  # say what is wrong with `data` before anything is written
         datalist(str(data), "train", channels=named_channels(config))
+    if mlflow is not None:
+        require_rows(config)
+        first_alone(lambda: open_store(mlflow) and None)
     if not resume:
         first_alone(lambda: copy_recipe(root, out))
     first_alone(lambda: _keep(out, kept))
@@ -126,7 +142,7 @@ def _train(bundle: str | Path, data: Path, out: Path, *, init: str | Path | None
             first_alone(lambda: _check(cases, validating, data, None if resume else out))
             first_alone(lambda: declare(out, cases))
         with _unwrapped():
-            _run(parser, start)
+            _run(parser, start, mlflow, out)
     first_alone(lambda: save_weights(read_weights(out / "models" / "model.pt"), out))
     return out
 
@@ -205,7 +221,7 @@ def _start_from(weights: Path, networks: Sequence[Any], out: Path) -> None:
         write_json(out / "init.json", {"weights": str(weights), **found[0].to_json()})
 
 
-def _run(parser: ConfigParser, start: Path | None) -> None:
+def _run(parser: ConfigParser, start: Path | None, mlflow: str | None, out: Path) -> None:
     """The config's own steps; before "run", weights to start from are put in."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MONAI's own deprecations and missing optional codecs
@@ -214,6 +230,7 @@ def _run(parser: ConfigParser, start: Path | None) -> None:
         parts = parser.get_parsed_content("checkpoint") if start else {}
         if start is not None:
             _start_from(start, [parts[n] for n in ("model", "ema") if n in parts], Path(parser.get("bundle_root")))
-        for step in ("run", "finalize"):
-            if step in parser:
-                parser.get_parsed_content(step)
+        with tracked(mlflow, out, parser):
+            for step in ("run", "finalize"):
+                if step in parser:
+                    parser.get_parsed_content(step)

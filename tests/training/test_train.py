@@ -148,3 +148,29 @@ def test_hardware_changes_nothing_that_is_learnt(folder, small_recipe, tmp_path)
     with pytest.raises(UsageError, match="MS-T167"):
         train_bundle(recipe, folder, tmp_path / "none", hardware="abacus")
     assert not (tmp_path / "none").exists()
+
+
+def test_mlflow_hears_of_a_run_and_of_its_going_on_and_no_config_keeps_the_place(folder, small_recipe, tmp_path):
+    from medseg.training.mlflow_run import open_store
+
+    place = str(tmp_path / "store")
+    run = train_bundle(small_recipe, folder, tmp_path / "run", epochs=1, mlflow=place)
+    train_bundle(small_recipe, folder, run, epochs=2, mlflow=place, resume=True)
+    assert not any(place in path.read_text(encoding="utf-8") for path in (run / "configs").glob("*.json"))
+    client = open_store(place)
+    (found,) = client.search_runs([client.get_experiment_by_name("medseg").experiment_id])
+    assert (found.info.status, found.info.run_name) == ("FINISHED", "run")
+    with (run / "training" / "history.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for name in ("loss", "validation/val_mean_dice", "validation/Anterior hippocampus"):
+        told = client.get_metric_history(found.info.run_id, name)
+        assert [one.value for one in told] == pytest.approx([float(row[name.split("/")[-1]]) for row in rows], abs=1e-6)
+    names = {one.path for one in client.list_artifacts(found.info.run_id, "training")}
+    assert names == {"training/curves.html", "training/curves.png", "training/history.csv"}
+
+
+def test_what_mlflow_cannot_be_told_is_refused_before_anything_is_written(folder, small_recipe, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="MS-T178"):
+        train_bundle(small_recipe, folder, tmp_path / "run", epochs=1, mlflow=str(tmp_path / "file"))
+    assert not (tmp_path / "run").exists()
