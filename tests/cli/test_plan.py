@@ -77,3 +77,13 @@ def test_annotators_are_fused_and_the_next_command_names_their_list(cubes, tmp_p
     fused = nib.load(listed.parent / "labels" / "cube_0.nii.gz")
     drawn = nib.load(cubes / "labels_bo" / "cube_0.nii.gz")
     assert (np.asarray(fused.dataobj) == np.asarray(drawn.dataobj)).all()
+
+
+def test_a_cascade_can_be_asked_for(cubes, tmp_path, capsys):
+    assert run(["plan", str(cubes), "-o", str(tmp_path / "cubes_segmentation"), "--cascade", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    (value,) = [choice["value"] for choice in said["choices"] if choice["topic"] == "cascade"]
+    assert value.startswith("a locator on cells of 2 x 2 x 2 voxels")
+    assert "--cascade" in (tmp_path / "cubes_segmentation" / "docs" / "plan.md").read_text(encoding="utf-8")
+    assert run(["plan", str(cubes), "-o", str(tmp_path / "other"), "--task", "instances", "--no-cascade"]) == 2
+    assert "MS-T153" in capsys.readouterr().err
