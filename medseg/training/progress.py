@@ -169,6 +169,7 @@ class Progress:
         if isinstance(details, torch.Tensor) and details.ndim == 2 and details.shape[1] > 1:
             means = details.double().nanmean(0).tolist()
             names = self.names if len(self.names) == len(means) else [f"structure {n + 1}" for n in range(len(means))]
+            names = [f"{name} {key}" for name in names] if key.endswith("_mm") else names  # no share, as a Dice is
             found |= dict(zip(names, means, strict=True))
         return dict(sorted(found.items(), key=lambda pair: pair[0] != key))
 

@@ -67,3 +67,20 @@ def test_a_run_without_validation_has_no_scores():
     told = [{key: value for key, value in row.items() if key not in ("dice", "Left <lobe>")} for row in rows()]
     assert scores_of(told) == []
     assert "<table>" not in training_html(told, "Run")
+
+
+def test_distances_have_axes_of_their_own_and_the_least_is_their_best():
+    rows = [
+        {"epoch": float(n), "step": 5.0 * n, "minutes": 1.0, "rate": 0.1, "loss": 1.0, "dice": dice, "hd95_mm": far}
+        for n, (dice, far) in enumerate([(0.5, 30.0), (0.8, 4.25), (0.7, 9.0)], 1)
+    ]
+    loss, distances, scores = training_figure(rows).axes
+    assert [list(line.get_ydata()) for line in distances.lines] == [[30.0, 4.25, 9.0]]
+    assert [list(line.get_ydata()) for line in scores.lines] == [[0.5, 0.8, 0.7]]
+    assert scores.get_ylim() == (0, 1)
+    assert "mm" in distances.get_ylabel()
+    assert len(loss.lines) == 1
+    page = training_html(rows, "Run")
+    assert "<td>9.0000</td><td>4.2500 (epoch 2)</td>" in page
+    assert "<td>0.7000</td><td>0.8000 (epoch 2)</td>" in page
+    assert len(training_figure([{k: v for k, v in row.items() if k != "hd95_mm"} for row in rows]).axes) == 2

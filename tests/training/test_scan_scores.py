@@ -162,8 +162,8 @@ def test_a_run_tells_them_in_its_table_and_stops_at_the_best_distance(tmp_path):
     run = train_bundle(recipe, tmp_path / "data", tmp_path / "run", epochs=2)
     with (run / "training" / "history.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0])[5:] == ["hd95_mm", "dice", "Anterior hippocampus", "Posterior hippocampus"]
+    assert list(rows[0])[5:] == ["hd95_mm", "dice", "Anterior hippocampus hd95_mm", "Posterior hippocampus hd95_mm"]
     for row in rows:
-        both = [float(row[name]) for name in ("Anterior hippocampus", "Posterior hippocampus")]
+        both = [float(row[f"{part} hippocampus hd95_mm"]) for part in ("Anterior", "Posterior")]
         assert float(row["hd95_mm"]) == pytest.approx(sum(both) / 2, rel=1e-5)
         assert 0 <= float(row["dice"]) <= 1
