@@ -84,6 +84,20 @@ def test_what_is_predicted_of_ignored_voxels_changes_neither_loss_nor_score(gaps
     assert torch.equal(a["label"].sum(0), torch.ones_like(a["label"][0]))
 
 
+def test_whole_scans_are_scored_in_the_values_of_their_files_without_what_is_ignored(gaps, parts):
+    from medseg.training.scan_scores import KEY, ScanScoresd
+
+    found, data = gaps
+    cases, steps = parts(found.bundle, data, "train#dataset#data", "validate#preprocessing")
+    case = steps(cases[0])
+    truth = case["label"][0].as_tensor().long()
+    logits = torch.nn.functional.one_hot(torch.where(truth == 3, 1, truth), 3).movedim(-1, 0).float()
+    scores = ScanScoresd(["dice"], config(found.bundle)["labels"], values=[0, 3, 7], ignore=12)
+    assert scores({**case, "pred": logits})[KEY]["dice"].tolist() == [1.0, 1.0]
+    strict = ScanScoresd(["dice"], config(found.bundle)["labels"], values=[0, 3, 7])
+    assert strict({**case, "pred": logits})[KEY]["dice"][0] < 0.9
+
+
 def test_it_trains_and_predicts_in_the_values_of_the_user(gaps, tmp_path):
     found, data = gaps
     run = train_bundle(found.bundle, data, tmp_path / "run", minutes=0.4)
