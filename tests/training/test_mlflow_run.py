@@ -16,8 +16,8 @@ from medseg.training import Progress, mlflow_run
 from medseg.training.mlflow_run import open_store, parameters, require_rows, store_of, tracked
 
 CONFIG = {
-    "dataset_dir": "/home/jane/scans",
-    "bundle_root": "/home/jane/run",
+    "dataset_dir": "D:/jane/scans",
+    "bundle_root": "D:/jane/run",
     "validation": ["patient_7"],
     "epochs": 4,
     "patch_size": [40, 56, 40],
