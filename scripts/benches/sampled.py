@@ -65,17 +65,27 @@ def cases(bundle, data: Path, limit: int | None = None) -> list[dict]:
 
 
 @torch.no_grad()
-def collect(rows: list[dict], bundle, method=None, points=None) -> list[Sampled]:
-    """Every case with every sample; `method` None: one pass."""
+def collect(rows: list[dict], bundle, method=None, points=None, worsen=None) -> list[Sampled]:
+    """Every case with every sample.
+
+    Args:
+        rows: of `cases`.
+        bundle: whose network and sliding window.
+        method: of `parse_method`; None: one pass.
+        points: network -> its sampler, in place of the method's.
+        worsen: (voxels (I, J, K), number of the case) -> voxels, before the network sees them.
+    """
     out = []
     settings = walker(bundle)
     single = SlidingWindowInferer(settings.roi_size, settings.overlap, mode=settings.mode, precision="fp32")
-    for row in rows:
+    for number, row in enumerate(rows):
         image = prepare(read(row["image"]), bundle)["image"]
         grid = Grid(tuple(image.shape[1:]), image.affine.cpu().numpy())
         label = read(row["label"])
         ref = resample_labels(label.array.astype(np.uint8), label.grid, grid)
         batch = image.as_tensor()[None]
+        if worsen is not None:
+            batch = torch.from_numpy(worsen(batch[0, 0].numpy(), number).astype(np.float32))[None, None]
         if method is None:
             logits = single(batch, bundle.network)
         else:

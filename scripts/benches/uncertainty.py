@@ -35,9 +35,8 @@ ECE = {
 
 
 def rows(quick: bool = False) -> list[dict]:
-    data = Path(os.environ.get("MEDSEG_DATA") or Path(__file__).parents[3] / "shared" / "data", "hippocampus")
     bundle = load_bundle(BUNDLE)
-    listed = cases(bundle, data, 6 if quick else None)
+    listed = cases(bundle, hippocampus(), 6 if quick else None)
     single = scored("single pass", collect(listed, bundle), tempered=False)
     ways = {"mc": parse_method("mc"), "tta": parse_method("tta"), "ensemble": parse_method("ensemble")}
     found = {name: scored(name, collect(listed, bundle, method)) for name, method in ways.items()}
@@ -71,6 +70,11 @@ def rows(quick: bool = False) -> list[dict]:
         )
     out.append(row("best of mc, tta, ensemble", "Spearman, agreement and true Dice", best, 0.5, "goal"))
     return out
+
+
+def hippocampus() -> Path:
+    """The folder of the real scans."""
+    return Path(os.environ.get("MEDSEG_DATA") or Path(__file__).parents[3] / "shared" / "data", "hippocampus")
 
 
 def row(case: str, what: str, value: float, against: float, peer: str, *, less: bool = False) -> dict:
