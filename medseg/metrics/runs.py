@@ -111,7 +111,7 @@ def flat_words(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     flat = array.reshape(-1)
     flat = flat.astype(bool_as_bytes(flat.dtype), copy=False) if flat.dtype.kind != "b" else flat.view(np.uint8)
-    if flat.ctypes.data % 8:
+    if flat.ctypes.data % 8 or not flat.flags.c_contiguous:  # every second voxel of another array, say
         flat = flat.copy()
     flat = flat.view(f"u{flat.itemsize}")
     per = 8 // flat.itemsize

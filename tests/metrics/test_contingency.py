@@ -156,3 +156,13 @@ def test_runs_are_the_label_map(both, zero):
     assert (np.where(drawn == 99, 0, drawn) == array).all()
     assert zero or (drawn[array == 0] == 99).all()
     assert found.values.tolist() == [v for v in np.unique(array).tolist() if v or zero]
+
+
+@pytest.mark.parametrize(
+    "view", [lambda a: a[..., :1], lambda a: np.broadcast_to(a[0, 0, 0], a.shape), lambda a: a[::-1]]
+)
+def test_maps_without_memory_of_their_own_count_like_their_copies(view):
+    array = view(np.random.default_rng(0).integers(0, 3, (4, 8, 2)).astype(np.uint8))
+    found, wanted = contingency(array, array), contingency(array.copy(), array.copy())
+    assert all(np.array_equal(getattr(found, name), getattr(wanted, name)) for name in vars(wanted))
+    assert runs(array, zero=True).bounds.tolist() == runs(array.copy(), zero=True).bounds.tolist()
