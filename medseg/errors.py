@@ -13,7 +13,7 @@
 
 An error says what was found, in which file, and what to type next. Codes (`MS-N101`) are stable and
 explained in docs/errors: F files of any kind, N NIfTI, R NRRD and MetaImage, D DICOM, C case lists, G geometry,
-X domain, B bundles, O output, M memory, U usage, T training, E evaluation.
+X domain, B bundles, O output, M memory, U usage, T training, E evaluation, J joint training.
 """
 
 from __future__ import annotations

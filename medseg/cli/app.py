@@ -14,7 +14,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import medseg
-from medseg.cli import bundle, bundles, demo, doctor, evaluate, export, inspect, plan, predict, rank, train, view
+from medseg.cli import (
+    bundle,
+    bundles,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    federate,
+    inspect,
+    plan,
+    predict,
+    rank,
+    train,
+    view,
+)
 from medseg.cli.console import show_crash, show_error, stderr
 from medseg.errors import MedsegError
 
@@ -42,6 +56,7 @@ app.command()(train.train)
 app.command()(rank.rank)
 bundle.app.command()(export.export)
 app.add_typer(bundle.app, name="bundle")
+app.add_typer(federate.app, name="federate")
 
 
 def _version(wanted: bool) -> None:
