@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 TEMPORARY_PREFIX = ".medseg-tmp-"
 
 _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows
 #: Seconds between attempts to replace a file that another program holds open (Windows).
 _PATIENCE = (0.05, 0.1, 0.2, 0.4, 0.8)
 
@@ -75,14 +76,46 @@ def move(source: Path, target: Path) -> None:
     _sync_folder(target.parent)
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write `data` as one atomic file; errors as for `atomic_write`."""
-    atomic_write(path, lambda p: p.write_bytes(data), check=lambda p: _require(p.read_bytes() == data))
+def write_bytes(path: str | Path, data: bytes, *, private: bool = False) -> None:
+    """Write `data` as one atomic file; errors as for `atomic_write`.
+
+    Args:
+        path: the target.
+        data: its content.
+        private: nobody but this user may read it, where the file system knows users.
+    """
+
+    def write(temporary: Path) -> None:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600 if private else 0o666)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+
+    atomic_write(path, write, check=lambda p: _require(p.read_bytes() == data))
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8 with its newlines as they are; errors as for `atomic_write`."""
-    write_bytes(path, text.encode("utf-8"))
+def write_text(path: str | Path, text: str, *, private: bool = False) -> None:
+    """Write `text` as UTF-8 with its newlines as they are; as `write_bytes`."""
+    write_bytes(path, text.encode("utf-8"), private=private)
+
+
+def write_new(path: str | Path, text: str, *, private: bool = False) -> bool:
+    """As `write_text`, and never over a file that is there: of two processes one wins, and False says to the other that it lost."""
+    path = Path(path)
+    whole = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-new-{path.name[-150:]}")
+    write_text(whole, text, private=private)
+    try:
+        os.link(whole, path)  # unlike a rename, it fails where the name is taken
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        if path.exists():
+            return False
+        move(whole, path)
+    else:
+        return True
+    finally:
+        whole.unlink(missing_ok=True)
+    return True
 
 
 def write_json(path: str | Path, data: Any) -> None:
@@ -92,7 +125,16 @@ def write_json(path: str | Path, data: Any) -> None:
         ValueError: NaN or infinity, for which JSON has no word.
         TypeError: an object that is no plain data.
     """
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
+    write_text(path, json_text(data))
+
+
+def json_text(data: Any) -> str:
+    """Plain data as the text that `write_json` writes: one content has one text.
+
+    Raises:
+        ValueError, TypeError: see `write_json`.
+    """
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
 
 
 def sha256(path: str | Path) -> str:
