@@ -24,7 +24,19 @@ if TYPE_CHECKING:
     from medseg.metrics.surface import Definition
 
 
-class ExactMetric(CumulativeIterationMetric):
+class MeanOfAll(CumulativeIterationMetric):
+    """A metric whose values, (B, S) of each batch, are told as one mean."""
+
+    def aggregate(self) -> Tensor:
+        """Mean over all cases and structures."""
+        buffer = self.get_buffer()
+        if not isinstance(buffer, torch.Tensor) or not buffer.numel():
+            msg = "nothing was scored yet"
+            raise ValueError(msg)
+        return buffer.double().mean()
+
+
+class ExactMetric(MeanOfAll):
     """One metric of `medseg evaluate`, case by case and structure by structure.
 
     Use it in a bundle inside MONAI's handler:
@@ -67,14 +79,6 @@ class ExactMetric(CumulativeIterationMetric):
         structures = self.structures or max(y_pred.shape[1] - 1, y.shape[1] - 1) or int(max(y_pred.max(), y.max()))
         rows = [self._case(p, r, structures) for p, r in zip(y_pred, y, strict=True)]
         return torch.tensor(rows, dtype=torch.float32, device=y_pred.device).reshape(len(rows), structures)
-
-    def aggregate(self) -> Tensor:
-        """Mean over all cases and structures."""
-        buffer = self.get_buffer()
-        if not isinstance(buffer, torch.Tensor) or not buffer.numel():
-            msg = "nothing was scored yet"
-            raise ValueError(msg)
-        return buffer.double().mean()
 
     def _case(self, pred: Tensor, ref: Tensor, structures: int) -> list[float]:
         spacing = self._spacing(pred, ref)

@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from monai.handlers import IgniteMetricHandler
-from monai.metrics import CumulativeIterationMetric
 from monai.transforms import Transform
 
 from medseg.errors import UsageError
 from medseg.geometry import Grid
 from medseg.readers.cases.pairing import on_grid_of, read_label, whole_numbers
 from medseg.readers.options import ReadOptions
-from medseg.training.metrics import exact_scores
+from medseg.training.metrics import MeanOfAll, exact_scores
 from medseg.transforms import RestoreGridd
 
 if TYPE_CHECKING:
@@ -109,19 +108,11 @@ class ScanScoresd(Transform):
         return {**data, KEY: {name: torch.tensor(list(values.values())) for name, values in found.items()}}
 
 
-class _Collected(CumulativeIterationMetric):
+class _Collected(MeanOfAll):
     """Numbers that stand already."""
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:  # noqa: ARG002
         return y_pred
-
-    def aggregate(self) -> Tensor:
-        """Mean over all cases and structures."""
-        buffer = self.get_buffer()
-        if not isinstance(buffer, torch.Tensor) or not buffer.numel():
-            msg = "nothing was scored yet"
-            raise ValueError(msg)
-        return buffer.double().mean()
 
 
 class ScanMetrics(dict[str, IgniteMetricHandler]):
