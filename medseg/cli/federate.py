@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import typer
 
+from medseg.cli import federate_admin, federate_join, federate_prepare
+
 app = typer.Typer(help="Train one bundle at several sites; images stay where they are.", no_args_is_help=True)
 
 
 @app.callback()
 def federate() -> None:
     """Train one bundle at several sites; images stay where they are."""
+
+
+app.command()(federate_prepare.prepare)
+app.command()(federate_join.join)
+app.command()(federate_join.serve)
+app.command()(federate_admin.status)
+app.command()(federate_admin.abort)

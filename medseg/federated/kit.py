@@ -41,6 +41,7 @@ class Kit:
         bundle_sha256: its hash (`bundle_hash`), '' where none was yet.
         privacy: what the kit's filters do beside the audit.
         heart_beat_timeout_s: a site that has been silent for so long counts as gone.
+        promises: what may be said of the project's privacy, one sentence each (`privacy.promises`).
         medseg: version that made the kit.
     """
 
@@ -56,6 +57,7 @@ class Kit:
     bundle_sha256: str = ""
     privacy: str = "none"
     heart_beat_timeout_s: int = 60
+    promises: tuple[str, ...] = ()
     medseg: str = ""
 
     @property
@@ -90,7 +92,7 @@ def read_kit(root: Path, kind: Kind | None = None) -> Kit:
     path = root / FILE
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-        kit = Kit(root, **{**said, "sites": tuple(said["sites"])})
+        kit = Kit(root, **{**said, "sites": tuple(said["sites"]), "promises": tuple(said["promises"])})
     except FileNotFoundError:
         raise InputError("MS-J054", f"no start-up kit: {FILE} is missing", file=root,
                          mend="give the folder that the coordinator sent, unpacked") from None  # fmt: skip

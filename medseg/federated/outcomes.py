@@ -29,7 +29,7 @@ class QuorumDecides(Widget):
         job = (fl_ctx.get_prop(FLContextKey.EVENT_DATA) or {}).get("job_id")
         engine = fl_ctx.get_engine()
         process = getattr(engine, "run_processes", {}).get(job)
-        if process is None:
+        if engine is None or process is None:
             self.log_warning(fl_ctx, f"job {job} has started, but nothing runs under that name")
             return
         for client in process[RunProcessKey.PARTICIPANTS].values():

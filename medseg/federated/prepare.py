@@ -20,6 +20,7 @@ from medseg.federated import policy
 from medseg.federated.bundle_hash import bundle_hash
 from medseg.federated.installed import require_nvflare
 from medseg.federated.kit import Kit, write_kit
+from medseg.federated.privacy.promises import promises
 from medseg.federated.privacy.settings import load_privacy, privacy_json
 from medseg.federated.project import Project, load_project
 from medseg.writers.atomic import write_json, write_text
@@ -41,11 +42,13 @@ class Prepared:
         project: as its file says.
         kits: new ones.
         kept: names whose kits were there already and were left as they are.
+        promises: what may be said of the project's privacy.
     """
 
     project: Project
     kits: tuple[Kit, ...]
     kept: tuple[str, ...]
+    promises: tuple[str, ...]
 
 
 def prepare(file: Path, out: Path, *, bundle: str | Path | None = None) -> Prepared:
@@ -70,7 +73,8 @@ def prepare(file: Path, out: Path, *, bundle: str | Path | None = None) -> Prepa
     made = _provision(project, out / AUTHORITY)
     _guard(out / AUTHORITY)
     kits, kept = [], []
-    for kit, source in _planned(project, out, made, *agreed):
+    said = promises(len(project.sites), privacy)
+    for kit, source in _planned(project, out, made, said, *agreed):
         if kit.root.exists():
             kept.append(kit.name)
             continue
@@ -79,10 +83,12 @@ def prepare(file: Path, out: Path, *, bundle: str | Path | None = None) -> Prepa
         shutil.move(source, kit.root)
         kits.append(kit)
     shutil.rmtree(made)
-    return Prepared(project, tuple(kits), tuple(kept))
+    return Prepared(project, tuple(kits), tuple(kept), said)
 
 
-def _planned(project: Project, out: Path, made: Path, bundle: str, sha256: str) -> list[tuple[Kit, Path]]:
+def _planned(
+    project: Project, out: Path, made: Path, said: tuple[str, ...], bundle: str, sha256: str
+) -> list[tuple[Kit, Path]]:
     """Every kit of a project, and the folder where NVFLARE made it."""
     common: dict[str, Any] = {
         "project": project.name,
@@ -93,6 +99,7 @@ def _planned(project: Project, out: Path, made: Path, bundle: str, sha256: str) 
         "bundle_sha256": sha256,
         "privacy": project.privacy,
         "heart_beat_timeout_s": project.heart_beat_timeout_s,
+        "promises": said,
         "medseg": medseg.__version__,
     }
     server = project.server

@@ -26,7 +26,8 @@ def main() -> None:
 
     facts = ["secure_train=true", f"org={said.organisation}", "config_folder=config"]
     given = argparse.Namespace(workspace=str(said.kit), fed_server="fed_server.json", set=facts)
-    sys.exit(MainProcessMonitor.run(main_func=server_train.main, run_dir=str(said.kit), args=given))
+    code = MainProcessMonitor.run(main_func=server_train.main, run_dir=str(said.kit), args=given)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":
