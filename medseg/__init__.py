@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         MemoryLimitError,
         MissingExtraError,
         OutputError,
+        RecordError,
         UsageError,
     )
     from medseg.geometry import Grid
@@ -66,6 +67,7 @@ __all__ = [
     "MemoryLimitError",
     "MissingExtraError",
     "OutputError",
+    "RecordError",
     "UsageError",
     "Volume",
     "__version__",

@@ -9,7 +9,8 @@
     ├── BundleError             exit 4   a bundle is refused, incomplete or without weights
     ├── MissingExtraError       exit 2   an optional dependency is not installed
     ├── MemoryLimitError        exit 5   it does not fit, also after the fallbacks
-    └── OutputError             exit 7   the output folder is in use, full or not ours
+    ├── OutputError             exit 7   the output folder is in use, full or not ours
+    └── RecordError             exit 8   a record, or what it tells of, is not as it was when it was written
 
 An error says what was found, in which file, and what to type next. Codes (`MS-N101`) are stable and
 explained in docs/errors: F files of any kind, N NIfTI, R NRRD and MetaImage, D DICOM, C case lists, G geometry,
@@ -118,6 +119,12 @@ class OutputError(MedsegError):
     """The output folder is in use, full, or holds what must not be replaced."""
 
     exit_code = 7
+
+
+class RecordError(MedsegError):
+    """A record is missing or was changed, or the files, bundle or versions that it names are others now."""
+
+    exit_code = 8
 
 
 def printable(text: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs" / "errors").glob("?-*.md"))
-ROOMS = "FNRDCGXBOMUTEJ"
+ROOMS = "FNRDCGXBOMUTEJV"
 CODE = re.compile(r"MS-[A-Z]\d{3}")
 
 

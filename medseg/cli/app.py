@@ -1,7 +1,7 @@
 """`medseg`: the commands by name, and the one place that turns an error into a message and an exit code.
 
 Exit codes: 0 all done, 1 a bug, 2 wrong usage, 3 no case could be done, 4 bundle refused or without weights,
-5 out of memory, 6 some cases failed (the rest are done), 7 output folder in use, 130 interrupted.
+5 out of memory, 6 some cases failed (the rest are done), 7 output folder in use, 8 not as recorded (verify, rerun), 130 interrupted.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from medseg.workflows.run import Run, foreseen
 from medseg.workflows.sampling import check_method, parse_method
 from medseg.workflows.settings import Settings
 from medseg.workflows.shares import is_first, own_device, run_shared, several
+from medseg.writers.atomic import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,15 +139,24 @@ def predict(
             finished = foreseen(cases, bundle, settings, target, resume=resume, overwrite=overwrite)
             report = PredictReport(target, plan=plan_cases(cases, bundle, settings, target, finished))
         elif several():
-            report = run_shared(Run(cases, bundle, settings, target, target, hear), resume=resume, overwrite=overwrite)
+            run = Run(cases, bundle, settings, target, target, hear)
+            run.listed = _listed(source)
+            report = run_shared(run, resume=resume, overwrite=overwrite)
         else:
             with output_lock(target) as work:
                 run = Run(cases, bundle, settings, target, work, hear)
+                run.listed = _listed(source)
                 open_folder(target, run.fixed, resume=resume, overwrite=overwrite)
                 report = run.all(resume=resume)
         if is_first():
             hear.finish(report)
     return report
+
+
+def _listed(source: Path) -> str | None:
+    """The SHA-256 of a list of cases."""
+    listed = source.is_file() and source.suffix.lower() in (".csv", ".tsv", ".json")
+    return sha256(source) if listed else None
 
 
 def _plan_line(cases: Sequence[Case], bundle: Bundle, settings: Settings) -> str:

@@ -11,8 +11,11 @@ import platform
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
+
+from packaging.requirements import Requirement
 
 import medseg
 from medseg.writers.atomic import sha256
@@ -29,11 +32,16 @@ OUTSIDE = "OUTSIDE TRAINING DOMAIN"
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computed the result."""
+    """Versions of what computed the result: medseg, Python, and every library that medseg asks for."""
     found = {"medseg": medseg.__version__, "python": platform.python_version()}
-    for package in ("torch", "monai", "numpy", "scipy", "numba", "connected-components-3d", "nibabel", "pydicom"):
-        found[package] = metadata.version(package)
-    return found
+    return found | {name: metadata.version(name) for name in _libraries()}
+
+
+@cache
+def _libraries() -> tuple[str, ...]:
+    asked = (Requirement(line) for line in metadata.requires("medseg") or ())
+    needed = {one.name for one in asked if one.marker is None or one.marker.evaluate({"extra": ""})}
+    return tuple(sorted(needed | {"pillow"}))  # matplotlib's, which writes preview.png
 
 
 def describe_bundle(bundle: Any) -> dict[str, Any]:
@@ -69,7 +77,12 @@ def describe_machine(device: str) -> dict[str, Any]:
     """The device, the card behind it when it is a GPU, torch's CPU threads, and the system."""
     import torch
 
-    found = {"device": device, "threads": torch.get_num_threads(), "platform": platform.platform()}
+    found = {
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+        "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",  # what kernels are chosen by
+    }
     return found | ({"gpu": torch.cuda.get_device_name(device)} if device.startswith("cuda") else {})
 
 

@@ -15,6 +15,7 @@ from medseg.readers.options import ReadOptions
 from medseg.workflows.layout import INSTANCE_MAP, RECORD, SEGMENTATION
 from medseg.workflows.lock import LOCK, WORK
 from medseg.workflows.record import changed_input, describe_bundle, read_record
+from medseg.workflows.seal import is_sealed
 from medseg.writers.atomic import sha256
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ def find(files: CaseFiles, settings: Mapping[str, Any], roots: tuple[Path, ...])
         return Found("redo", f"{missing[0]} is missing", record)
     if altered := files.altered(hashes):
         return Found("redo", f"{altered[0]} was changed", record)
+    if not is_sealed(files.record):
+        return Found("redo", "its record was changed", record)
     if record["parameters"].get("produced") != settings["produced"]:
         return Found("redo", "made with other outputs", record)
     if record["bundle"] != settings["bundle"] or _options_differ(record["parameters"]["read"], settings["read"]):

@@ -31,7 +31,11 @@ _STAYS = ("finished", "kept")
 
 
 class Run:
-    """One run over its cases: what they share, and what became of them so far."""
+    """One run over its cases: what they share, and what became of them so far.
+
+    Attributes:
+        listed: SHA-256 of the list of cases (CSV, JSON) that was given, for the record.
+    """
 
     def __init__(
         self, cases: Sequence[Case], bundle: Bundle, settings: Settings, out: Path, work: Path, hear: Reporter
@@ -41,6 +45,7 @@ class Run:
         self.fixed = run_settings(bundle, settings)
         self.reports: list[CaseReport] = []
         self.earlier = Earlier()
+        self.listed: str | None = None
 
     def all(self, *, resume: bool) -> PredictReport:
         """Do every case; what is done when the user interrupts is listed too."""
@@ -136,9 +141,18 @@ class Run:
     def write(self, state: str) -> None:
         """Write what the folder holds beside its cases; `state` is 'running', 'done' or 'interrupted'."""
         instances = self.bundle.finds_instances
-        write_run(self.out, self.reports, self.fixed, self.settings, state, self.earlier, instances=instances)
         if state != "running" and not self.settings.views:
             forget_index(self.out)
+        write_run(
+            self.out,
+            self.reports,
+            self.fixed,
+            self.settings,
+            state,
+            self.earlier,
+            instances=instances,
+            listed=self.listed,
+        )
 
 
 def foreseen(

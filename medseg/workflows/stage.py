@@ -19,6 +19,7 @@ from medseg.reports.segment_tags import segment_tags
 from medseg.workflows import record as records
 from medseg.workflows.layout import FILES, INSTANCE_LIST, INSTANCE_MAP, RECORD, SEGMENTATION, made
 from medseg.workflows.measure import columns_of
+from medseg.workflows.seal import sealed
 from medseg.writers.atomic import sha256, write_bytes, write_json, write_text
 from medseg.writers.nifti import write_nifti
 from medseg.writers.seg_nrrd import write_seg_nrrd
@@ -61,12 +62,14 @@ def stage(result: CaseResult, work: Path) -> dict[str, Any]:
     if result.settings.dicom:
         notes += _dicom(result, view, work)
     seconds = {**result.record["seconds"], "write": time.perf_counter() - start}
-    record = {
-        **result.record,
-        "warnings": notes,
-        "seconds": {key: round(value, 4) for key, value in seconds.items()},
-        "outputs": {file: sha256(work / file) for file in made(work)},
-    }
+    record = sealed(
+        {
+            **result.record,
+            "warnings": notes,
+            "seconds": {key: round(value, 4) for key, value in seconds.items()},
+            "outputs": {file: sha256(work / file) for file in made(work)},
+        }
+    )
     write_json(work / RECORD, record)
     return record
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from medseg.reports.index import index_html
 from medseg.workflows import record as records
 from medseg.workflows.index import index_entries
-from medseg.workflows.layout import FAILURES, INDEX, RECORD, SUMMARY
+from medseg.workflows.layout import FAILURES, INDEX, RECORD, SUMMARY, CaseFiles
 from medseg.workflows.measure import columns_of
 from medseg.workflows.outcome import Failure
-from medseg.writers.atomic import write_json, write_text
+from medseg.workflows.seal import sealed
+from medseg.writers.atomic import sha256, write_json, write_text
 from medseg.writers.tables import csv_text
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from medseg.workflows.outcome import CaseReport
     from medseg.workflows.settings import Settings
 
+#: What stands beside the cases, the record apart.
+TABLES = (SUMMARY, FAILURES, INDEX)
 FAILURE_COLUMNS = tuple(field.name for field in fields(Failure) if field.name != "memory")
 
 
@@ -70,6 +73,7 @@ def write_run(
     earlier: Earlier,
     *,
     instances: bool = False,
+    listed: str | None = None,
 ) -> None:
     """Write these files, each atomically.
 
@@ -81,6 +85,7 @@ def write_run(
         state: 'running', 'done' or 'interrupted'.
         earlier: rows of other cases that stay.
         instances: whether the bundle finds some.
+        listed: SHA-256 of the list of cases (CSV, JSON) that was given; None without one.
     """
     columns = ("case", *columns_of(instances=instances))
     if state != "running":
@@ -90,19 +95,27 @@ def write_run(
         write_text(out / FAILURES, csv_text(FAILURE_COLUMNS, [*earlier.failures, *failed]))
         if settings.views:
             write_text(out / INDEX, index_html(index_entries(out, reports, earlier)))
-    write_json(
-        out / RECORD,
-        {
-            "schema": records.SCHEMA,
-            "notice": records.RESEARCH,
-            "state": state,
-            "created": records.now(),
-            "versions": records.versions(),
-            "settings": fixed,
-            "device": settings.device,
-            "threads": settings.threads,
-            "deterministic": settings.deterministic,
-            "outside_domain_allowed": settings.outside_domain,
-            "cases": {**earlier.cases, **{case.name: case.status for case in reports}},
-        },
-    )
+    cases = {**earlier.cases, **{case.name: case.status for case in reports}}
+    record = {
+        "schema": records.SCHEMA,
+        "notice": records.RESEARCH,
+        "state": state,
+        "created": records.now(),
+        "versions": records.versions(),
+        "settings": fixed,
+        "device": settings.device,
+        "threads": settings.threads,
+        "deterministic": settings.deterministic,
+        "outside_domain_allowed": settings.outside_domain,
+        "input_list": listed,
+        "cases": cases,
+        "records": _case_records(out, cases, flat=settings.flat),
+        "files": {name: sha256(out / name) for name in TABLES if state != "running" and (out / name).is_file()},
+    }
+    write_json(out / RECORD, sealed(record))
+
+
+def _case_records(out: Path, cases: Mapping[str, str], *, flat: bool) -> dict[str, str]:
+    """Case -> SHA-256 of its record, of the cases that have results of this run or of one before."""
+    paths = {name: CaseFiles(out, name, flat).record for name, status in cases.items() if status != "failed"}
+    return {name: sha256(path) for name, path in paths.items() if path.is_file()}
