@@ -39,8 +39,13 @@ REGIONS = {
 
 def region(header: Dataset) -> Code:
     """The region that a source says it shows."""
+    return REGIONS.get(known_part(header), WHOLE_BODY)
+
+
+def known_part(header: Dataset) -> str:
+    """BodyPartExamined where it is one of `REGIONS`, else ''."""
     part = str(header.get("BodyPartExamined") or "").upper().replace(" ", "").replace("_", "")
-    return REGIONS.get(part, WHOLE_BODY)
+    return part if part in REGIONS else ""
 
 
 def laterality(header: Dataset) -> str:

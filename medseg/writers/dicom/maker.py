@@ -18,6 +18,8 @@ from highdicom import AlgorithmIdentificationSequence
 from pydicom.sr.codedict import codes
 from pydicom.valuerep import DA, TM
 
+from medseg.writers.dicom.deidentify import say_so
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
@@ -123,7 +125,7 @@ def common(sources: Sources, maker: Maker, *, series_number: int, uid: str, desc
 
 
 def settle(dataset: Dataset, sources: Sources, maker: Maker) -> None:
-    """Replace what highdicom takes from the clock or draws at random."""
+    """Replace what highdicom takes from the clock or draws at random; of de-identified sources, say so."""
     when = time_of(sources, maker)
     dataset.InstanceCreationDate, dataset.InstanceCreationTime = DA(when.date()), TM(when.time())
     for item in dataset.get("ContributingEquipmentSequence") or []:
@@ -133,6 +135,8 @@ def settle(dataset: Dataset, sources: Sources, maker: Maker) -> None:
         uid = new_uid("dimensions", str(dataset.SOPInstanceUID))
         for item in [*dataset.DimensionOrganizationSequence, *(dataset.get("DimensionIndexSequence") or [])]:
             item.DimensionOrganizationUID = uid
+    if sources.deidentified:
+        say_so(dataset)
 
 
 def text(words: str, most: int = 64) -> str:

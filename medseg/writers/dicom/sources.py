@@ -77,11 +77,13 @@ class Sources:
         instances: every source object, each once.
         frames: those of their images that belong to the volume; () where they cannot be told (mosaics).
         header: the first object's tags without its pixels: patient, study, equipment.
+        deidentified: whether they say nothing of who they are about, see `deidentify`.
     """
 
     instances: tuple[Instance, ...]
     frames: tuple[SourceFrame, ...]
     header: Dataset
+    deidentified: bool = False
 
     @property
     def modality(self) -> str:
