@@ -118,18 +118,15 @@ def loosened(local: Path) -> list[str]:
         local: the folder.
     """
     found: list[str] = []
-    contents: dict[str, Any] = {}
-    for name in (RESOURCES, AUTHORIZATION, PRIVACY):
+    for name, look in ((RESOURCES, _resources), (AUTHORIZATION, _authorization), (PRIVACY, _privacy)):
         try:
-            contents[name] = json.loads((local / name).read_text(encoding="utf-8"))
+            content = json.loads((local / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            found.append(f"{name} is missing or no JSON")
-            contents[name] = {}
-    looks = {RESOURCES: _resources, AUTHORIZATION: _authorization, PRIVACY: _privacy}
-    for name, look in looks.items():
-        content = contents[name]
-        if content:
-            found += [f"{name}: {what}" for what in look(content if isinstance(content, dict) else {})]
+            content = None
+        if isinstance(content, dict) and content:
+            found += [f"{name}: {what}" for what in look(content)]
+        else:
+            found.append(f"{name} is missing, empty or no JSON")
     if (local / "custom").exists():
         found.append("custom/ holds code that every job could name")
     extra = sorted(path.name for path in local.glob("*resources.json") if path.name != RESOURCES)

@@ -86,7 +86,7 @@ class Project:
         admins: who may speak to the server, at least one lead.
         privacy: what every kit's own filters do beside the audit: a name of configs/federation/privacy.
         heart_beat_timeout_s: a site that has been silent for so long counts as gone.
-        valid_days: how long the certificates hold.
+        valid_days: how long the project's root certificate holds; a kit's own ends with it, and after 360 days at most.
     """
 
     name: str
