@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from medseg.cli import federate_admin, federate_join, federate_prepare
+from medseg.cli import federate_admin, federate_audit, federate_join, federate_prepare
 
 app = typer.Typer(help="Train one bundle at several sites; images stay where they are.", no_args_is_help=True)
 
@@ -19,3 +19,4 @@ app.command()(federate_join.join)
 app.command()(federate_join.serve)
 app.command()(federate_admin.status)
 app.command()(federate_admin.abort)
+app.command()(federate_audit.audit)

@@ -12,8 +12,8 @@ from nvflare.apis.fl_constant import FilterKey, FLContextKey, ReturnCode
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 
 from medseg.errors import printable
-from medseg.federated.privacy import allow_list, manifest
-from medseg.federated.privacy.allow_list import AllowList, OutgoingError, read_allow_list
+from medseg.federated.privacy import manifest
+from medseg.federated.privacy.allow_list import AllowList, OutgoingError, site_allow_list
 from medseg.federated.privacy.outgoing import released
 
 if TYPE_CHECKING:
@@ -31,14 +31,12 @@ class AuditFilter(Filter):
 
     Args:
         packing: the form in which this site's updates leave, as the filter before it makes them.
-        allowed: the site's list, in its `local/`.
         record: the manifest, in the top folder of its kit.
     """
 
-    def __init__(self, packing: str = "none", allowed: str = allow_list.FILE, record: str = manifest.FILE) -> None:
+    def __init__(self, packing: str = "none", record: str = manifest.FILE) -> None:
         super().__init__()
         self.packing = packing
-        self.allowed = allowed
         self.record = record
         self._list: AllowList | None = None
         self._lock = threading.Lock()
@@ -58,7 +56,7 @@ class AuditFilter(Filter):
         with self._lock:
             try:
                 if self._list is None:
-                    self._list = read_allow_list(Path(workspace.get_site_config_dir()) / self.allowed)
+                    self._list = site_allow_list(Path(workspace.get_site_config_dir()))
                 _refuse_later_filters(fl_ctx)
                 out, said = _made_anew(shareable, self._list, self.packing)
             except Exception as error:

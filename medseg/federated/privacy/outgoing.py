@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 UPDATES, SCORES = ("WEIGHT_DIFF",), ("METRICS",)
 #: Whole numbers that may stand in the meta of a message.
 COUNTS = ("NUM_STEPS_CURRENT_ROUND", CASES, ROUND, "current_round")
-#: Numbers that may leave under these names, alone or as NAME/STRUCTURE.
-METRIC_NAMES = ("dice", "loss", "cases", "steps", "seconds", "drift")
+#: Numbers that may leave under these names beside the bundle's own metrics; each alone or as NAME/STRUCTURE.
+METRIC_NAMES = frozenset({"dice", "loss", "cases", "steps", "seconds", "drift"})
 _MEND = "nothing was sent; type medseg federate audit to see what was refused, and tell the authors of the job"
 
 
@@ -157,7 +157,11 @@ def _metrics(values: Mapping[Any, Any], allowed: AllowList) -> dict[str, float]:
     found = {}
     for name, value in values.items():
         base, _, structure = name.partition("/") if type(name) is str else ("", "", "")
-        if base not in METRIC_NAMES or (structure and structure not in allowed.structures) or str(name).endswith("/"):
+        if (
+            base not in METRIC_NAMES | allowed.metrics
+            or (structure and structure not in allowed.structures)
+            or str(name).endswith("/")
+        ):
             raise _stopped("MS-J116", f"a metric called {_shown(name)}")
         if type(value) not in (int, float):
             raise _stopped("MS-J117", f"the metric {name} is a {type(value).__name__}, not a number")
