@@ -90,7 +90,7 @@ def test_constraints_fix_every_dependency_exactly():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [
         *project["dependencies"],
-        *(d for extra in ("demo", "export", "mlflow", "test") for d in project["optional-dependencies"][extra]),
+        *(d for extra in ("demo", "docs", "export", "mlflow", "test") for d in project["optional-dependencies"][extra]),
     ]
 
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()

@@ -1,0 +1,96 @@
+"""The documentation's site: `python -m sphinx -W docs build/docs`, then open build/docs/index.html.
+
+The pages are the Markdown files of this folder, the API reference is read from docstrings, and the page of error codes is
+put together from errors/?-*.md, which stay one file a room so that they can be read beside the code.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import medseg
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+HERE = Path(__file__).parent
+ERRORS = "errors/README"
+_LETTERED = r"[A-Z]-[a-z-]+\.md"
+_CODE = re.compile(r"(`[^`]+`)")
+_SECTION = re.compile(r"(Args|Attributes|Example|Returns|Raises|Yields):$")
+
+project = "medseg"
+author = "The medseg authors"
+version = release = medseg.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["errors/?-*.md"]
+
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence"]
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 88
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # an attribute is listed once, in its class
+
+html_theme = "furo"
+html_title = f"medseg {release}"
+html_copy_source = False
+html_show_sphinx = False
+
+
+def one_page_of_errors(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Append every room's codes to the index of errors, and turn links to the rooms' files into links within it."""
+    if docname == ERRORS:
+        pages = sorted((HERE / "errors").glob("?-*.md"))
+        for page in pages:
+            app.env.note_dependency(page)
+        texts = [re.sub(r"^# ", "## ", page.read_text(encoding="utf-8")) for page in pages]
+        anchored = [f"({page.stem})=\n{text}" for page, text in zip(pages, texts, strict=True)]
+        source[0] = "\n\n".join([source[0], *anchored])
+    source[0] = re.sub(rf"\]\((?:errors/)?({_LETTERED})\)", lambda hit: f"](#{hit[1].removesuffix('.md')})", source[0])
+
+
+def from_markdown(_app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
+    """Docstrings are written to be read in the code: `names` and indented examples become reStructuredText.
+
+    A room's own docstring lists its files, for who reads the code; the page has a heading instead.
+    """
+    text = "\n".join(lines)
+    lines[:] = [] if what == "module" else _examples("".join(_inline(part) for part in _CODE.split(text)).split("\n"))
+
+
+def _inline(part: str) -> str:
+    """`code` with two backticks; stars and bars of formulas as they are."""
+    if _CODE.fullmatch(part):
+        return f"`{part}`"
+    return "\n".join(
+        line if line.lstrip().startswith((">>>", "...")) or _SECTION.match(line) else re.sub(r"([*|])", r"\\\1", line)
+        for line in part.split("\n")
+    )
+
+
+def _examples(lines: list[str]) -> list[str]:
+    """Indented paragraphs before the first section are examples, shown as they stand."""
+    out: list[str] = []
+    example = False
+    for n, line in enumerate(lines):
+        if _SECTION.match(line):
+            return [*out, *lines[n:]]
+        indented = line.startswith("    ") and not line.lstrip().startswith(">>>")
+        if indented and not example and (not out or not out[-1].strip()):
+            out += ["::", ""]
+            example = True
+        elif line.strip() and not indented:
+            example = False
+        out.append(line.replace("\\*", "*").replace("\\|", "|").replace("``", "`") if example else line)
+    return out
+
+
+def setup(app: Sphinx) -> None:
+    """Sphinx's hook."""
+    app.connect("autodoc-process-docstring", from_markdown, priority=400)  # before napoleon
+    app.connect("source-read", one_page_of_errors)
