@@ -6,8 +6,10 @@ Every line says what was found and what to do. A `fail` keeps the site from star
 from __future__ import annotations
 
 import ctypes
+import shutil
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import medseg
@@ -16,11 +18,10 @@ from medseg.federated import policy
 from medseg.federated.bundle_hash import bundle_hash
 from medseg.federated.certificates import CertificateError, days_left, greet, own_certificate
 from medseg.workflows.doctor import Check
-from medseg.workflows.probe import probe
+from medseg.workflows.probe import probe_gpus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from medseg.federated.kit import Kit
 
@@ -29,6 +30,7 @@ DISK_FAIL_GB, DISK_WARN_GB = 1.0, 10.0
 MEMORY_FAIL_GB, MEMORY_WARN_GB = 2.0, 8.0
 #: A certificate that ends before so many days is worth asking for a new one.
 DAYS_WARN = 30
+_CGROUP = Path("/sys/fs/cgroup")
 _TIME_ERROR = 5  # Linux adjtimex: the clock is not synchronised
 
 
@@ -49,13 +51,14 @@ def machine(kit: Kit) -> Iterator[Check]:
         yield port
         if port.verdict != "fail":
             yield _greeting(kit)
-    facts = probe(kit.root)
     mend = "free space on the disk of the kit, or move the kit"
-    yield _amount("disk", facts.disk_free_gb, DISK_FAIL_GB, DISK_WARN_GB, "free", mend)
+    yield _amount("disk", shutil.disk_usage(kit.root).free / 1e9, DISK_FAIL_GB, DISK_WARN_GB, "free", mend)
     mend = "end other programs, or train on a machine with more memory"
-    yield _amount("memory", facts.memory_free_gb, MEMORY_FAIL_GB, MEMORY_WARN_GB, "free", mend)
-    gpus = facts.torch.devices if facts.torch else ()
-    yield Check("GPU", "ok", ", ".join(gpus) if gpus else "none: this site trains on the CPU")
+    yield _amount("memory", _memory_free_gb(), MEMORY_FAIL_GB, MEMORY_WARN_GB, "free", mend)
+    gpus = ", ".join(gpu.name for gpu in probe_gpus())
+    yield Check(
+        "GPU", "ok", f"{gpus} (medseg doctor says whether torch can use it)" if gpus else "none: the CPU trains"
+    )
 
 
 def bundle(kit: Kit, root: Path) -> Check:
@@ -159,6 +162,18 @@ def _greeting(kit: Kit) -> Check:
         return Check("mutual TLS", "ok", f"{greet(kit)} and this site accept each other")
     except (CertificateError, OSError) as error:
         return Check("mutual TLS", "fail", str(error), mend)
+
+
+def _memory_free_gb() -> float:
+    """What this process can still take, 1e9 bytes: of the machine, or of its container where that has less."""
+    import psutil
+
+    free = float(psutil.virtual_memory().available)
+    try:
+        most, used = (float((_CGROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):  # no Linux, no control group, or its limit is the word "max"
+        return free / 1e9
+    return min(free, most - used) / 1e9
 
 
 def _amount(name: str, found_gb: float, fail_gb: float, warn_gb: float, word: str, mend: str) -> Check:
