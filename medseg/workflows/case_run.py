@@ -11,6 +11,7 @@ from medseg.errors import DomainError
 from medseg.workflows import record as records
 from medseg.workflows.doubt import flags
 from medseg.workflows.engine import describe_engine
+from medseg.workflows.identity.teller import plain
 from medseg.workflows.measure import MARKS, Measurement, measure
 from medseg.workflows.sampling import calibration
 from medseg.workflows.segment import segment
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from medseg.bundle.load import Bundle
     from medseg.volume import Volume
+    from medseg.workflows.identity.teller import Teller
     from medseg.workflows.instances import Placed
     from medseg.workflows.settings import Settings
     from medseg.workflows.uncertainty import Uncertain
@@ -44,6 +46,7 @@ class CaseResult:
         notes: what the user should look at.
         mark: one of `measure.MARKS`; stands in every output.
         instances: where the bundle finds instances.
+        teller: how its files, and words about it, are told.
     """
 
     name: str
@@ -57,6 +60,7 @@ class CaseResult:
     notes: tuple[str, ...] = ()
     mark: str = MARKS[0]
     instances: Placed | None = None
+    teller: Teller | None = None
 
 
 def guard(volume: Volume, bundle: Bundle, *, file: Path | None, allowed: bool) -> tuple[Violation, ...]:
@@ -83,6 +87,7 @@ def run_case(
     roots: tuple[Path, ...] = (),
     read_seconds: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
+    teller: Teller | None = None,
 ) -> CaseResult:
     """Check, segment, measure and describe one volume.
 
@@ -94,12 +99,15 @@ def run_case(
         roots: the files or folders that the volume was read from.
         read_seconds: how long reading took.
         progress: called with (windows done, windows in all).
+        teller: how its files, and words about it, are told; None: by the names of the files.
 
     Raises:
         DomainError: the volume lies outside what the bundle was trained on, and `outside_domain` is off.
         BundleError, MemoryLimitError: see `segment`.
     """
     start = time.perf_counter()
+    teller = teller or plain(roots)
+    volume = teller.volume(volume)
     outside = guard(volume, bundle, file=roots[0] if roots else None, allowed=settings.outside_domain)
     made = segment(volume, bundle, device=settings.device, method=settings.method, progress=progress)
     domain = bundle.domain
@@ -130,13 +138,13 @@ def run_case(
         "created": records.now(),
         "versions": records.versions(),
         "bundle": records.describe_bundle(bundle),
-        "input": records.describe_input(volume, roots),
+        "input": records.describe_input(volume, roots, teller),
         "parameters": {
             "threads": settings.threads,
             "deterministic": settings.deterministic,
             "produced": settings.produced,
             "outside_domain_allowed": settings.outside_domain,
-            "read": asdict(settings.options),
+            "read": teller.read_options(settings.options),
         },
         "inference": {
             **records.describe_machine(settings.device),
@@ -168,6 +176,7 @@ def run_case(
         notes,
         mark,
         made.instances,
+        teller,
     )
 
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from medseg.errors import MedsegError, MemoryLimitError
+from medseg.workflows.identity.guard import told
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from medseg.workflows.identity.teller import Teller
     from medseg.workflows.measure import Measurement
     from medseg.workflows.plan import CasePlan
 
@@ -35,11 +37,14 @@ class Failure:
     memory: bool = False
 
     @classmethod
-    def of(cls, case: str, error: Exception, file: Path | str = "") -> Failure:
-        """The row of an error; `file` stands in where the error names none.
+    def of(cls, case: str, error: Exception, file: Path | str = "", teller: Teller | None = None) -> Failure:
+        """The row of an error; `file` stands in where the error names none, and `teller` tells paths and words.
 
         An error that medseg did not foresee is told by its type and place alone: its text may quote a DICOM tag.
         """
+        if teller is not None:
+            file = teller.path(file)
+            told(error, teller)
         if isinstance(error, MedsegError):
             named = error.file if error.file is not None else str(file)
             what = " | ".join([error.what, *getattr(error, "candidates", ())])

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from medseg.bundle.load import Bundle
     from medseg.readers.cases import Case
+    from medseg.workflows.identity.cases import Identity
     from medseg.workflows.settings import Settings
 
 TIMED_WINDOWS = 3
@@ -85,7 +86,12 @@ class CasePlan:
 
 
 def plan_cases(
-    cases: Iterable[Case], bundle: Bundle, settings: Settings, out: Path, finished: Mapping[str, str]
+    cases: Iterable[Case],
+    bundle: Bundle,
+    settings: Settings,
+    out: Path,
+    finished: Mapping[str, str],
+    identity: Identity,
 ) -> tuple[CasePlan, ...]:
     """Plan every case; one that would be refused says why, and so does one that is in `finished` (case -> why)."""
     timed: dict[tuple[int, ...], tuple[float, int]] = {}
@@ -97,9 +103,8 @@ def plan_cases(
         try:
             plans.append(_plan_case(case, bundle, settings, out, timed))
         except Exception as error:  # noqa: BLE001  as in a run: whatever one case brings, the others are planned
-            plans.append(
-                CasePlan(case.name, failure=Failure.of(case.name, error, case.images[0] if case.images else ""))
-            )
+            failure = Failure.of(case.name, error, case.images[0] if case.images else "", identity.of(case))
+            plans.append(CasePlan(case.name, failure=failure))
     return tuple(plans)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from medseg.errors import UsageError
 from medseg.readers.options import ReadOptions
 from medseg.workflows.compute import computing
 from medseg.workflows.engine import engine_device, with_engine
+from medseg.workflows.identity.cases import identify
+from medseg.workflows.identity.guard import guarded
 from medseg.workflows.inputs import cases_of
 from medseg.workflows.instance_samples import check_instance_method
 from medseg.workflows.lock import output_lock
@@ -59,6 +62,9 @@ def predict(
     dicom: str | None = None,
     deface: bool = False,
     engine: str = "torch",
+    case_id: str = "auto",
+    case_key: str | PathLike[str] | None = None,
+    deidentify: bool = False,
     progress: Reporter | None = None,
 ) -> PredictReport:
     """Segment every case of `input` into `out`; the processes of torchrun share them (see `workflows.shares`).
@@ -85,6 +91,9 @@ def predict(
         dicom: 'binary' or 'labelmap': write DICOM SEG, parametric maps and measurements for cases from DICOM.
         deface: mask the face of a head in report.html.
         engine: 'torch', or 'onnx' or 'openvino' for what `medseg bundle export` wrote.
+        case_id: 'pseudonym' or 'name' of file and folder; 'auto': pseudonyms for cases from DICOM.
+        case_key: the file with the key of the pseudonyms; None: medseg-key.json beside the input, or above it.
+        deidentify: DICOM objects say nothing of the patient (PS3.15, basic profile).
         progress: hears what happens.
 
     Returns:
@@ -96,7 +105,7 @@ def predict(
         MissingExtraError: MS-U310 the engine is not installed.
         OutputError: MS-O301 to MS-O305, the folder is in use or must not be written.
         UsageError: MS-U301 unknown device, MS-U302 options that contradict each other, MS-U307 unknown kind of
-            uncertainty, MS-U311 to MS-U313 the engine is unknown or cannot do that, MS-U308 and MS-U146 to MS-U149 one that the bundle cannot do; MS-O306 `out` lies inside the
+            uncertainty, MS-U400 to MS-U402 pseudonyms or their key, MS-U311 to MS-U313 the engine is unknown or cannot do that, MS-U308 and MS-U146 to MS-U149 one that the bundle cannot do; MS-O306 `out` lies inside the
             folder that is read.
         InputError: no case was found, or two would write one output.
         KeyboardInterrupt: passed on; what is finished is kept and listed.
@@ -125,30 +134,44 @@ def predict(
         dicom=dicom,
         deface=deface,
         engine=engine,
+        deidentify=deidentify,
     )
+    if deidentify and case_id == "name":
+        what = "--deidentify hides what --case-id name tells"
+        raise UsageError("MS-U302", what, mend="give one of the two")
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(os.fspath(bundle), device=settings.device)
     bundle = with_engine(bundle, engine, method, threads=threads)
     if method is not None:
         (check_instance_method if bundle.finds_instances else check_method)(method, bundle)
-    cases = cases_of(source, target, bundle, options)
-    with computing(threads=threads, deterministic=deterministic), hear:
+    cases, identity = identify(
+        lambda: cases_of(source, target, bundle, options),
+        source,
+        target,
+        mode="pseudonym" if deidentify else case_id,
+        key_file=None if case_key is None else Path(case_key),
+        write=not dry_run,
+    )
+    tell = cache(lambda: identity.whole(cases))
+    with computing(threads=threads, deterministic=deterministic), hear, guarded(tell):
         if is_first():
-            hear.plan(_plan_line(cases, bundle, settings))
+            hear.plan(_plan_line(cases, bundle, settings) + identity.words)
+            identity.remember(() if dry_run else cases)
         if dry_run:
-            finished = foreseen(cases, bundle, settings, target, resume=resume, overwrite=overwrite)
-            report = PredictReport(target, plan=plan_cases(cases, bundle, settings, target, finished))
+            finished = foreseen(cases, bundle, settings, target, identity, resume=resume, overwrite=overwrite)
+            report = PredictReport(target, plan=plan_cases(cases, bundle, settings, target, finished, identity))
         elif several():
-            run = Run(cases, bundle, settings, target, target, hear)
+            run = Run(cases, bundle, settings, target, target, hear, identity)
             run.listed = _listed(source)
             report = run_shared(run, resume=resume, overwrite=overwrite)
         else:
             with output_lock(target) as work:
-                run = Run(cases, bundle, settings, target, work, hear)
+                run = Run(cases, bundle, settings, target, work, hear, identity)
                 run.listed = _listed(source)
                 open_folder(target, run.fixed, resume=resume, overwrite=overwrite)
                 report = run.all(resume=resume)
         if is_first():
+            identity.remember()
             hear.finish(report)
     return report
 

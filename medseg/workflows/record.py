@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.requirements import Requirement
 
 import medseg
+from medseg.workflows.identity.teller import plain
 from medseg.writers.atomic import sha256
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medseg.volume import Volume
+    from medseg.workflows.identity.teller import Teller
 
 SCHEMA = "medseg-record/1"
 RESEARCH = "research use only; not a medical device"
@@ -49,18 +51,22 @@ def describe_bundle(bundle: Any) -> dict[str, Any]:
     return {"name": bundle.name, "version": bundle.version, "sha256": dict(sorted(bundle.hashes.items()))}
 
 
-def describe_input(volume: Volume, roots: Iterable[Path] = ()) -> dict[str, Any]:
+def describe_input(volume: Volume, roots: Iterable[Path] = (), teller: Teller | None = None) -> dict[str, Any]:
     """What was read: files with hashes, place in space, and what the reader decided.
 
     Args:
         volume: as read.
         roots: the files or folders of the case, in the order of its channels.
+        teller: tells where they are: relative to the input, or by pseudonyms (then `key` tells of which key); None: by
+            their names.
     """
     source, grid = volume.source, volume.grid
     roots = tuple(roots)
+    teller = teller or plain(roots)
     return {
-        "paths": [path.as_posix() for path in roots],
-        "files": hash_files(roots, source.files),
+        "paths": [teller.root(path) for path in roots],
+        "key": None if teller.key is None else teller.key.mark,
+        "files": hash_files(roots, source.files, teller),
         "format": source.format,
         "modality": source.modality,
         "series_number": source.series_number,
@@ -99,8 +105,9 @@ def describe_inferer(inferer: Any) -> dict[str, Any]:
     }
 
 
-def hash_files(roots: tuple[Path, ...], files: Iterable[Path]) -> list[dict[str, Any]]:
-    """Every file's size, sha256, and name relative to the folder that its root is or lies in."""
+def hash_files(roots: tuple[Path, ...], files: Iterable[Path], teller: Teller | None = None) -> list[dict[str, Any]]:
+    """Every file's size, sha256, and name relative to the folder that its root is or lies in, told by the teller."""
+    teller = teller or plain(roots)
     rows = []
     for file in files:
         index = next((n for n, root in enumerate(roots) if file == root or root in file.parents), 0)
@@ -108,7 +115,7 @@ def hash_files(roots: tuple[Path, ...], files: Iterable[Path]) -> list[dict[str,
         rows.append(
             {
                 "root": index,
-                "name": name.replace(os.sep, "/"),
+                "name": teller.name(name),
                 "bytes": file.stat().st_size,
                 "sha256": sha256(file),
             }
@@ -116,16 +123,28 @@ def hash_files(roots: tuple[Path, ...], files: Iterable[Path]) -> list[dict[str,
     return rows
 
 
-def changed_input(roots: tuple[Path, ...], rows: Iterable[Mapping[str, Any]]) -> str | None:
+def changed_input(
+    roots: tuple[Path, ...], rows: Iterable[Mapping[str, Any]], teller: Teller | None = None
+) -> str | None:
     """The first file of a record that is gone or differs now, None when all are as they were."""
+    known: dict[int, dict[str, Path]] = {}
     for row in rows:
-        name = str(row["name"])
-        if row["root"] >= len(roots):
+        name, root = str(row["name"]), int(row["root"])
+        if root >= len(roots):
             return name
-        file = _base(roots[row["root"]]) / name
-        if not file.is_file() or file.stat().st_size != row["bytes"] or sha256(file) != row["sha256"]:
+        if teller is None or teller.key is None:
+            file = _base(roots[root]) / name
+        else:
+            file = known.setdefault(root, _by_told_name(roots[root], teller)).get(name)
+        if file is None or not file.is_file() or file.stat().st_size != row["bytes"] or sha256(file) != row["sha256"]:
             return name
     return None
+
+
+def _by_told_name(root: Path, teller: Teller) -> dict[str, Path]:
+    base = _base(root)
+    files = root.rglob("*") if root.is_dir() else base.iterdir()
+    return {teller.name(file.relative_to(base).as_posix()): file for file in files if file.is_file()}
 
 
 def _base(root: Path) -> Path:

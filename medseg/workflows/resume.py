@@ -6,12 +6,13 @@ output agrees: not because files exist. A segmentation that medseg did not write
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from medseg.errors import MedsegError, OutputError
 from medseg.readers.nifti import read_nifti
 from medseg.readers.options import ReadOptions
+from medseg.workflows.identity.teller import plain
 from medseg.workflows.layout import INSTANCE_MAP, RECORD, SEGMENTATION
 from medseg.workflows.lock import LOCK, WORK
 from medseg.workflows.record import changed_input, describe_bundle, read_record
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from medseg.bundle.load import Bundle
     from medseg.volume import Volume
+    from medseg.workflows.identity.cases import Identity
+    from medseg.workflows.identity.teller import Teller
     from medseg.workflows.layout import CaseFiles
     from medseg.workflows.settings import Settings
 
@@ -49,13 +52,14 @@ class Found:
     edited: Volume | None = None
 
 
-def run_settings(bundle: Bundle, settings: Settings) -> dict[str, Any]:
+def run_settings(bundle: Bundle, settings: Settings, identity: Identity | None = None) -> dict[str, Any]:
     """What must not differ between a run and the one that resumes it."""
     return {
         "bundle": describe_bundle(bundle),
-        "read": asdict(settings.options),
+        "read": (plain(()) if identity is None else identity.whole()).read_options(settings.options),
         "flat": settings.flat,
         "produced": settings.produced,
+        **({} if identity is None else {"identity": identity.fixed}),
     }
 
 
@@ -95,13 +99,14 @@ def open_folder(out: Path, settings: Mapping[str, Any], *, resume: bool, overwri
         )
 
 
-def find(files: CaseFiles, settings: Mapping[str, Any], roots: tuple[Path, ...]) -> Found:
+def find(files: CaseFiles, settings: Mapping[str, Any], roots: tuple[Path, ...], teller: Teller | None = None) -> Found:
     """What stands in the output folder for one case.
 
     Args:
         files: the case's places.
         settings: of this run, from `run_settings`.
         roots: the files or folders of the case.
+        teller: how they are told.
     """
     record = read_record(files.record)
     hashes = {} if record is None else record.get("outputs", {})
@@ -127,7 +132,7 @@ def find(files: CaseFiles, settings: Mapping[str, Any], roots: tuple[Path, ...])
         return Found("redo", "made with other outputs", record)
     if record["bundle"] != settings["bundle"] or _options_differ(record["parameters"]["read"], settings["read"]):
         return Found("redo", "made with another bundle or other options", record)
-    if changed := changed_input(roots, record["input"]["files"]):
+    if changed := changed_input(roots, record["input"]["files"], teller):
         return Found("redo", f"the input {changed} has changed", record)
     return Found("finished", "", record)
 
@@ -153,12 +158,23 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         found.append(", ".join(f"{key}={before.get('read', {}).get(key)}" for key in options))
     if before.get("flat") != now["flat"]:
         found.append("--flat" if before.get("flat") else "one folder a case (without --flat)")
+    found += _other_names(before.get("identity"), now.get("identity"))
     old_outputs = before.get("produced", {})
     new_outputs = now.get("produced", {})
     keys = [*new_outputs, *(key for key in old_outputs if key not in new_outputs)]
     if others := [f"{key}={old_outputs.get(key)}" for key in keys if old_outputs.get(key) != new_outputs.get(key)]:
         found.append(f"other outputs ({', '.join(others)})")
     return found
+
+
+def _other_names(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[str]:
+    """Why the same cases would have other names; a run that had no pseudonyms yet has no key that could differ."""
+    if before is None or now is None:
+        return []
+    if before["case_id"] != now["case_id"]:
+        return [f"--case-id {before['case_id']}"]
+    differ = None not in (before["key"], now["key"]) and before["key"] != now["key"]
+    return [f"pseudonyms of another key ({before['key']}, now {now['key']})"] if differ else []
 
 
 def _options_differ(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from medseg.workflows.case_run import CaseResult, run_case
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from medseg.bundle.load import Bundle
     from medseg.readers.cases import Case
+    from medseg.workflows.identity.cases import Identity
     from medseg.workflows.inputs import Read
     from medseg.workflows.reporter import Reporter
     from medseg.workflows.settings import Settings
@@ -35,14 +36,22 @@ class Run:
 
     Attributes:
         listed: SHA-256 of the list of cases (CSV, JSON) that was given, for the record.
+        identity: how cases are called and their files told.
     """
 
     def __init__(
-        self, cases: Sequence[Case], bundle: Bundle, settings: Settings, out: Path, work: Path, hear: Reporter
+        self,
+        cases: Sequence[Case],
+        bundle: Bundle,
+        settings: Settings,
+        out: Path,
+        work: Path,
+        hear: Reporter,
+        identity: Identity,
     ) -> None:
         self.cases, self.bundle, self.settings = cases, bundle, settings
-        self.out, self.work, self.hear = out, work, hear
-        self.fixed = run_settings(bundle, settings)
+        self.out, self.work, self.hear, self.identity = out, work, hear, identity
+        self.fixed = run_settings(bundle, settings, identity)
         self.reports: list[CaseReport] = []
         self.earlier = Earlier()
         self.listed: str | None = None
@@ -84,10 +93,11 @@ class Run:
         return CaseFiles(self.out, case.name, self.settings.flat)
 
     def _find(self, case: Case) -> Found:
-        return _found(case, self.out, self.settings, self.fixed)
+        return _found(case, self.out, self.settings, self.fixed, self.identity)
 
     def _do(self, case: Case, there: Found, volumes: Iterator[Read]) -> CaseReport:
         start = time.perf_counter()
+        teller = self.identity.of(case)
         try:
             read = next(volumes)
             if isinstance(read.volume, Exception):
@@ -101,12 +111,13 @@ class Run:
                 roots=tuple(case.images),
                 read_seconds=read.seconds,
                 progress=self.hear.windows,
+                teller=teller,
             )
             self.hear.stage("writing")
             record = stage(result, self.work)
             aside = self._files(case).publish(self.work)
         except Exception as error:  # noqa: BLE001  whatever one case brings, the others are done
-            failure = Failure.of(case.name, error, case.images[0] if case.images else "")
+            failure = Failure.of(case.name, error, case.images[0] if case.images else "", teller)
             return CaseReport(case.name, "failed", failure=failure, seconds=time.perf_counter() - start)
         notes = [*([there.why] if there.why else []), *record["warnings"], *(f"kept as {path.name}" for path in aside)]
         return self._report(case, "done", result, notes, time.perf_counter() - start)
@@ -156,22 +167,29 @@ class Run:
 
 
 def foreseen(
-    cases: Sequence[Case], bundle: Bundle, settings: Settings, out: Path, *, resume: bool, overwrite: bool
+    cases: Sequence[Case],
+    bundle: Bundle,
+    settings: Settings,
+    out: Path,
+    identity: Identity,
+    *,
+    resume: bool,
+    overwrite: bool,
 ) -> dict[str, str]:
     """Case -> why a run would leave it as it is; raises what the run would raise for the state of its folder."""
     if not out.is_dir():
         return {}
-    fixed = run_settings(bundle, settings)
+    fixed = run_settings(bundle, settings, identity)
     open_folder(out, fixed, resume=resume, overwrite=overwrite)
     if not resume:
         return {}
-    found = {case.name: _found(case, out, settings, fixed) for case in cases}
+    found = {case.name: _found(case, out, settings, fixed, identity) for case in cases}
     return {name: there.why or "finished before" for name, there in found.items() if there.state in _STAYS}
 
 
-def _found(case: Case, out: Path, settings: Settings, fixed: Mapping[str, Any]) -> Found:
-    files = CaseFiles(out, case.name, settings.flat)
-    return find(files, {**fixed, "read": asdict(case.options)}, tuple(case.images))
+def _found(case: Case, out: Path, settings: Settings, fixed: Mapping[str, Any], identity: Identity) -> Found:
+    files, teller = CaseFiles(out, case.name, settings.flat), identity.of(case)
+    return find(files, {**fixed, "read": teller.read_options(case.options)}, tuple(case.images), teller)
 
 
 def _flag(measurement: Measurement, why: str) -> Measurement:

@@ -31,6 +31,7 @@ class Settings:
         dicom: 'binary' or 'labelmap': write DICOM objects for cases from DICOM; None: no.
         deface: mask the face of a head in the report.
         engine: what computes the network.
+        deidentify: DICOM objects say nothing of the patient (PS3.15, basic profile).
 
     Raises:
         UsageError: MS-U302 settings that contradict each other.
@@ -48,10 +49,14 @@ class Settings:
     dicom: str | None = None
     deface: bool = False
     engine: str = "torch"
+    deidentify: bool = False
 
     def __post_init__(self) -> None:
         if self.mrb and not self.views:
             raise UsageError("MS-U302", "--mrb is a view, and --no-views leaves them out", mend="give one of the two")
+        if self.deidentify and self.dicom is None:
+            what = "--deidentify is about DICOM objects, and none are made"
+            raise UsageError("MS-U302", what, mend="add --dicom, or leave it out: no other result holds patient data")
         if self.dicom not in (None, *DICOM_SEG):
             mend = f"use {' or '.join(DICOM_SEG)}"
             raise UsageError("MS-U302", f"--dicom-seg {self.dicom!r} is not known", mend=mend)
@@ -69,4 +74,5 @@ class Settings:
             "dicom": self.dicom,
             "deface": self.deface,
             **({} if self.engine == "torch" else {"engine": self.engine}),
+            **({"deidentify": True} if self.deidentify else {}),
         }

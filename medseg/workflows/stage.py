@@ -138,14 +138,20 @@ def _viewers(result: CaseResult, view: CaseView, work: Path) -> None:
 
 def _dicom(result: CaseResult, view: CaseView, work: Path) -> list[str]:
     """DICOM objects; a case that has none for a reason keeps its other results, and the reason is told."""
-    from medseg.writers.dicom import sources_of, write_dicom  # highdicom takes a second to import
+    # highdicom takes a second to import
+    from medseg.writers.dicom import Deidentifier, deidentified, sources_of, write_dicom
 
-    bundle = result.record["bundle"]
+    bundle, teller = result.record["bundle"], result.teller
     try:
+        sources = sources_of(result.image)
+        if result.settings.deidentify:
+            assert teller is not None
+            assert teller.key is not None
+            sources = deidentified(sources, Deidentifier(teller.key.salt))
         write_dicom(
             work / "dicom",
             view.segmentation,
-            sources_of(result.image),
+            sources,
             bundle_name=str(bundle["name"]),
             bundle_version=str(bundle["version"]),
             maps={key: np.asarray(array) for key, array in view.maps.items()},
@@ -156,7 +162,8 @@ def _dicom(result: CaseResult, view: CaseView, work: Path) -> list[str]:
     except MedsegError as error:
         if error.code.startswith("MS-O1"):  # the disk
             raise
-        return [f"no DICOM objects: {error.code} {error.what}"]
+        what = error.what if teller is None else teller.text(error.what)
+        return [f"no DICOM objects: {error.code} {what}"]
     return []
 
 
