@@ -110,7 +110,11 @@ class LocalTraining:
     @property
     def cases(self) -> int:
         """Training cases of this site, 0 where it is held out."""
-        return 0 if self.held_out else len({str(one["image"]) for one in self._build("train#dataset#data")})
+        return 0 if self.held_out else len({str(one["image"]) for one in self.training_cases()})
+
+    def training_cases(self) -> list[dict[str, Any]]:
+        """MONAI's data list of the training cases."""
+        return list(self._build("train#dataset#data"))
 
     @property
     def steps(self) -> int:
@@ -272,11 +276,10 @@ class LocalTraining:
             parts["control"] = self._variates
         self._saver = Checkpoints(str(self.out / "models"), parts)
         self._trainer = trainer
-        if self._resume:
-            self._restore(number * self._epochs * trainer.state.epoch_length)
+        self._restore(number * self._epochs * trainer.state.epoch_length if self._resume else -1)
 
     def _restore(self, iteration: int) -> None:
-        """Go on from the last round that counted: a checkpoint of a later one is of a round that the server lost."""
+        """Go on from the last round that counted; checkpoints of later ones, or of an earlier run, are removed."""
         for path in checkpoints(self.out / "models"):
             if read_checkpoint(path)["iteration"] > iteration:
                 path.unlink()
