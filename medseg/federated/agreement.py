@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from medseg.federated.fingerprint import ChannelPrint, Fingerprint, Three
+    from medseg.labels import LabelTable
     from medseg.training.plan.choice import Choice
 
 _RAW_BINS = 256
@@ -77,11 +78,15 @@ class Agreement:
         return found
 
 
-def agree(sites: Mapping[str, Fingerprint]) -> Agreement:
+def agree(sites: Mapping[str, Fingerprint], labels: LabelTable | None = None) -> Agreement:
     """Pool the fingerprints of the sites and compare each with the others.
 
     What is told of a site differs from more than half of the other sites; of two sites each is told of. Sides that
     contradict their names need no other site.
+
+    Args:
+        sites: name -> fingerprint.
+        labels: of the bundle that is to be trained; None: there is none yet.
 
     Raises:
         ValueError: there is no site.
@@ -98,7 +103,7 @@ def agree(sites: Mapping[str, Fingerprint]) -> Agreement:
             steps, choices = normalisation.steps, (about_spacing, normalisation.choice)
     found = [one for site in sites for one in _of_site(site, sites)]
     found.sort(key=lambda one: ("fail", "warn", "note").index(one.verdict))
-    return Agreement(pooled, dict(sites), tuple(found), spacing, steps, choices, union_of(sites))
+    return Agreement(pooled, dict(sites), tuple(found), spacing, steps, choices, union_of(sites, labels))
 
 
 def compare(site: str, own: Fingerprint, others: Fingerprint) -> tuple[Finding, ...]:

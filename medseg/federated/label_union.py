@@ -3,6 +3,9 @@
 A structure that only some sites label is learnt from these alone: at the others its voxels count as "background or that"
 (`medseg.losses.MarginalLoss`). So each site says which structures it labels, `labels_present`, and which value of its label
 maps means which of the table.
+
+Worked example: one site labels liver 1 and spleen 2, another spleen 1. The table is liver 1, spleen 2; the second site turns
+1 into 2 and has `labels_present: [2]`.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from medseg.federated.names import canonical, unnamed
 from medseg.labels import LabelTable
-from medseg.training.plan.classes import classes_of
+from medseg.training.plan.classes import classes_of, known_values
+from medseg.training.plan.sources import find_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +30,7 @@ class LabelUnion:
     """All structures that a federation labels.
 
     Args:
-        table: value -> structure, values 1 to N.
+        table: value -> structure.
         values: site -> value in its label maps -> value in the table.
         present: site -> the values of the table that it labels.
     """
@@ -40,6 +44,11 @@ class LabelUnion:
         """Whether a site leaves out structures that others label."""
         return any(len(found) < len(self.table) for found in self.present.values())
 
+    @property
+    def renumbered(self) -> bool:
+        """Whether a site's label maps hold other values than the table."""
+        return any(a != b for values in self.values.values() for a, b in values.items())
+
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         sites = {
@@ -49,45 +58,67 @@ class LabelUnion:
         return {"labels": self.table.to_json(), "sites": sites}
 
 
-def union_of(sites: Mapping[str, Fingerprint]) -> LabelUnion:
-    """The union of what sites label, in the order in which their structures come up.
+def union_of(sites: Mapping[str, Fingerprint], labels: LabelTable | None = None) -> LabelUnion:
+    """The union of what sites label: first what `labels` (a bundle's) names, then others in the order in which they come up.
 
     Structures with one name (`names.canonical`) are one, whatever their values; what is only a value, `label 3`, is what the
-    first other site calls it. A structure that a site names and that none of its cases has is not labelled there.
+    bundle or the first site that names it calls it. A structure that no case of a site has is not labelled there.
+
+    Raises:
+        InputError: MS-T150 more structures than label maps can hold.
     """
-    named: dict[int, str] = {}
+    known = labels or LabelTable(())
+    by_value = {row.value: canonical(row) for row in known if not unnamed(row.name)}
     for one in sites.values():
         for row in one.structures:
             if not unnamed(row.name):
-                named.setdefault(row.value, canonical(row))
-    first: dict[str, str] = {}
-    keys: dict[str, dict[int, str]] = {}
+                by_value.setdefault(row.value, canonical(row))
+    order = {canonical(row): row.value for row in known}
+    names = {canonical(row): row.name for row in known}
+    values: dict[str, dict[int, int]] = {}
     for site, one in sites.items():
-        keys[site] = {}
+        values[site] = {}
         for row in one.structures:
-            key = named.get(row.value, canonical(row)) if unnamed(row.name) else canonical(row)
-            if row.cases == 0:
-                continue
-            keys[site][row.value] = key
-            if key not in first or unnamed(first[key]):
-                first[key] = row.name
-    order = {key: n for n, key in enumerate(first, 1)}
-    known = {first[key]: n for key, n in order.items()}
-    table = LabelTable(()) if not known else classes_of({"labels": known}, known.values(), Path("agreed.json")).table
-    values = {site: {value: order[key] for value, key in mine.items()} for site, mine in keys.items()}
-    return LabelUnion(table, values, {site: tuple(sorted(set(mine.values()))) for site, mine in values.items()})
+            key = by_value.get(row.value, canonical(row)) if unnamed(row.name) else canonical(row)
+            if row.cases != 0:
+                values[site][row.value] = order.setdefault(key, max(order.values(), default=0) + 1)
+                if unnamed(names.get(key, "label 0")):
+                    names[key] = row.name
+    present = {site: tuple(sorted(set(mine.values()))) for site, mine in values.items()}
+    return LabelUnion(_table(known, {names[key]: value for key, value in order.items()}), values, present)
 
 
-def site_overrides(union: LabelUnion, site: str) -> dict[str, Any]:
-    """What a site adds to train.json of a bundle that `agreed_bundle.write_agreed` wrote, in plain values.
+def _table(known: LabelTable, named: Mapping[str, int]) -> LabelTable:
+    """The bundle's own rows as they are, and new ones with the partner on the other side that their names say."""
+    if not named:
+        return known
+    made = classes_of({"labels": dict(named)}, named.values(), Path("agreed.json")).table
+    return LabelTable(tuple(known.by_value.get(row.value, row) for row in made))
+
+
+def site_labels(data: Path, labels: LabelTable, present: tuple[int, ...] | None = None) -> dict[str, Any]:
+    """What a site adds to train.json of a bundle for partial labels (`agreed_bundle`): overrides in plain values.
+
+    Nothing is read but the names in dataset.json; without them values are those of the bundle. A structure that the bundle
+    does not have becomes background.
 
     Args:
-        union: of the sites.
-        site: one of them.
+        data: the site's cases.
+        labels: the bundle's.
+        present: values of the bundle's that this site labels; None: those that its dataset.json names, or all.
+
+    Raises:
+        InputError: MS-T103 there is no such dataset, MS-T150 a dataset.json whose labels cannot be those of a bundle.
     """
-    values = union.values[site]
+    said = find_source(data, need_labels=False).said
+    known = known_values(said)
+    own = {row.value: canonical(row) for row in classes_of(said, known, data).table} if known else {}
+    place = {canonical(row): row.value for row in labels}
+    values = {value: place.get(key, 0) for value, key in own.items()}
+    if present is None:
+        present = tuple(sorted({v for v in values.values() if v})) if own else tuple(labels.by_value)
     return {
-        "labels_present": list(union.present[site]),
+        "labels_present": list(present),
         "site_values": [0, *values],
         "union_values": [0, *values.values()],
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from medseg.federated.fingerprint import Structure
+    from medseg.labels import Label
 
 _UNNAMED = re.compile(r"(label|structure) \d+")
 _SIDES = {"left": "left", "lt": "left", "lh": "left", "right": "right", "rt": "right", "rh": "right"}
@@ -21,7 +22,7 @@ def words(name: str) -> tuple[str, ...]:
     return tuple(sorted(_SIDES.get(word, word) for word in found))
 
 
-def canonical(structure: Structure) -> str:
+def canonical(structure: Structure | Label) -> str:
     """Equal for structures that are taken for one: by their words, or by their value where nothing names them."""
     return f"label {structure.value}" if unnamed(structure.name) else " ".join(words(structure.name))
 

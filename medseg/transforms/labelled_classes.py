@@ -8,7 +8,7 @@ import torch
 from monai.transforms import MapTransform
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Mapping, Sequence
     from typing import Any
 
     from monai.config import KeysCollection
@@ -28,8 +28,10 @@ class LabelledClassesd(MapTransform):
     Args:
         keys: labels (C, I, J, K), with distance maps behind if there are any.
         n_classes: classes of the network, the background included.
-        labelled_key: where the case's labelled classes stand; a case without this key is labelled in full.
+        labelled_key: where the case's labelled classes stand.
         allow_missing_keys: skip keys that are absent.
+        labelled: the labelled classes of cases without this key, such as all of one hospital's; None: they are labelled in
+            full.
     """
 
     def __init__(
@@ -38,10 +40,12 @@ class LabelledClassesd(MapTransform):
         n_classes: int,
         labelled_key: str = "labelled",
         allow_missing_keys: bool = False,
+        labelled: Sequence[int] | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.n_classes = n_classes
         self.labelled_key = labelled_key
+        self.labelled = labelled
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Append the channels.
@@ -51,7 +55,7 @@ class LabelledClassesd(MapTransform):
         """
         out = dict(data)
         everything = range(1, self.n_classes)
-        given = out.pop(self.labelled_key, None)
+        given = out.pop(self.labelled_key, self.labelled)
         labelled = set(everything) if given is None else {int(c) for c in given}
         if not labelled <= set(everything):
             msg = f"{self.labelled_key} is {sorted(labelled)}; the network's classes are 1 to {self.n_classes - 1}"

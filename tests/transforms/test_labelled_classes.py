@@ -37,6 +37,13 @@ def test_the_label_stays_in_front():
     assert LabelledClassesd("other", 3, allow_missing_keys=True)(item)["label"] is label
 
 
+def test_cases_that_say_nothing_are_labelled_as_their_site_is():
+    flags = LabelledClassesd("label", 4, labelled=[1, 3])
+    label = torch.zeros(1, 2, 2, 2)
+    assert flags({"label": label})["label"][1].unique().tolist() == [0b101]
+    assert flags({"label": label, "labelled": [2]})["label"][1].unique().tolist() == [0b010]
+
+
 def test_a_class_that_the_network_does_not_have_is_refused():
     with pytest.raises(ValueError, match=r"labelled is \[1, 3\]; the network's classes are 1 to 2"):
         LabelledClassesd("label", 3)({"label": torch.zeros(1, 2, 2, 2), "labelled": [3, 1]})
