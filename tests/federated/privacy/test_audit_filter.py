@@ -121,13 +121,20 @@ def test_a_bug_of_ours_stops_the_message_and_is_written_down(site, context, upda
 
 
 def test_filters_that_a_job_brings_would_run_later_so_nothing_leaves(site, context, update):
-    later = {"train" + FilterKey.DELIMITER + FilterKey.OUT: [object()]}
-    context.set_prop(FLContextKey.RUNNER, SimpleNamespace(task_result_filters=later), private=True)
-    with pytest.raises(OutgoingError, match="MS-J118"):
-        AuditFilter().process(update.to_shareable(), context)
+    audit, other = AuditFilter(), object()
+    task = "train" + FilterKey.DELIMITER + FilterKey.OUT
+    runner = SimpleNamespace(task_result_filters={task: [other]})
+    context.set_prop(FLContextKey.RUNNER, runner, private=True)
+    for later in ([other], [audit, other], [AuditFilter()]):
+        runner.task_result_filters[task] = later
+        with pytest.raises(OutgoingError, match="MS-J118"):
+            audit.process(update.to_shareable(), context)
+    runner.task_result_filters[task] = [other, audit]  # as a simulation brings it
+    audit.process(update.to_shareable(), context)
+    runner.task_result_filters[task] = [other]
     context.set_prop(FLContextKey.TASK_NAME, "validate", private=True)
-    AuditFilter().process(DXO(DataKind.METRICS, data={"loss": 0.5}).to_shareable(), context)
-    assert [row["verdict"] for row in manifest(site)] == ["refused", "sent"]
+    audit.process(DXO(DataKind.METRICS, data={"loss": 0.5}).to_shareable(), context)
+    assert [row["verdict"] for row in manifest(site)] == ["refused"] * 3 + ["sent"] * 2
 
 
 def test_nvflare_runs_it_on_every_task_and_lets_its_error_through(context, update):
