@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sphinx.util.inspect import signature, stringify_signature
+
 import medseg
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 ERRORS = "errors/README"
 _LETTERED = r"[A-Z]-[a-z-]+\.md"
+_ERROR = r"(?<![\w/[-])MS-[A-Z]\d{3}\b"
+_AS_IT_STANDS = re.compile(r"(^```.*?^```|`[^`\n]*`|^#.*?$)", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"(`[^`]+`)")
 _SECTION = re.compile(r"(Args|Attributes|Example|Returns|Raises|Yields):$")
 
@@ -43,7 +47,7 @@ html_show_sphinx = False
 
 
 def one_page_of_errors(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Append every room's codes to the index of errors, and turn links to the rooms' files into links within it."""
+    """Append every room's codes to the index of errors, and make codes and links to the rooms' files links into it."""
     if docname == ERRORS:
         pages = sorted((HERE / "errors").glob("?-*.md"))
         for page in pages:
@@ -51,6 +55,13 @@ def one_page_of_errors(app: Sphinx, docname: str, source: list[str]) -> None:
         texts = [re.sub(r"^# ", "## ", page.read_text(encoding="utf-8")) for page in pages]
         anchored = [f"({page.stem})=\n{text}" for page, text in zip(pages, texts, strict=True)]
         source[0] = "\n\n".join([source[0], *anchored])
+    else:
+        to_codes = "../" * docname.count("/") + "errors/README.md"
+        parts = _AS_IT_STANDS.split(source[0])
+        parts[::2] = [
+            re.sub(_ERROR, lambda hit: f"[{hit[0]}]({to_codes}#{hit[0].lower()})", part) for part in parts[::2]
+        ]
+        source[0] = "".join(parts)
     source[0] = re.sub(rf"\]\((?:errors/)?({_LETTERED})\)", lambda hit: f"](#{hit[1].removesuffix('.md')})", source[0])
 
 
@@ -90,7 +101,17 @@ def _examples(lines: list[str]) -> list[str]:
     return out
 
 
+def of_the_constructor(
+    _app: Sphinx, what: str, _name: str, obj: type, _options: object, shown: str, _returns: str
+) -> tuple[str, None] | None:
+    """MONAI's transforms have a `__new__` of any arguments, which hides the arguments that they take."""
+    if what != "class" or shown != "(*args, **kwargs)":
+        return None
+    return stringify_signature(signature(obj.__init__, bound_method=True), unqualified_typehints=True), None
+
+
 def setup(app: Sphinx) -> None:
     """Sphinx's hook."""
+    app.connect("autodoc-process-signature", of_the_constructor)
     app.connect("autodoc-process-docstring", from_markdown, priority=400)  # before napoleon
     app.connect("source-read", one_page_of_errors)
