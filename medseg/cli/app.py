@@ -26,7 +26,9 @@ from medseg.cli import (
     plan,
     predict,
     rank,
+    rerun,
     train,
+    verify,
     view,
 )
 from medseg.cli.console import show_crash, show_error, stderr
@@ -54,6 +56,8 @@ app.command()(evaluate.evaluate)
 app.command()(plan.plan)
 app.command()(train.train)
 app.command()(rank.rank)
+app.command()(verify.verify)
+app.command()(rerun.rerun)
 bundle.app.command()(export.export)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(federate.app, name="federate")
