@@ -17,6 +17,7 @@ def federate() -> None:
 app.command()(federate_prepare.prepare)
 app.command()(federate_join.join)
 app.command()(federate_join.serve)
+app.command()(federate_admin.submit)
 app.command()(federate_admin.status)
 app.command()(federate_admin.abort)
 app.command()(federate_audit.audit)

@@ -1,4 +1,4 @@
-"""`medseg federate status|abort KIT`: what the server says of its sites and jobs; a job looked at, followed, stopped."""
+"""`medseg federate submit|status|abort KIT`: a training begun; sites and jobs looked at; a job followed, stopped."""
 
 from __future__ import annotations
 
@@ -10,12 +10,55 @@ import typer
 
 from medseg.cli.console import show_json, show_lines, show_table
 from medseg.cli.options import Json
+from medseg.errors import UsageError
 
 if TYPE_CHECKING:
-    from medseg.federated.admin import Job, State
+    from medseg.federated.admin import State
     from medseg.federated.kit import Kit
 
 AdminKit = Annotated[Path, typer.Argument(metavar="KIT", show_default=False, help="An administrator's start-up kit.")]
+
+
+def submit(
+    kit: AdminKit,
+    bundle: Annotated[
+        str, typer.Argument(metavar="BUNDLE", show_default=False, help="What is trained; every site has the same.")
+    ],
+    name: Annotated[
+        str, typer.Option("-n", "--name", metavar="RUN", show_default=False, help="Of this training, new for each.")
+    ],
+    algorithm: Annotated[str, typer.Option(help="fedavg, fedprox, fedopt, scaffold, or a YAML file.")] = "fedavg",
+    rounds: Annotated[int | None, typer.Option(help="Exchanges; those of the algorithm without it.")] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="ID=VALUE", help="A plain value of train.json, such as learning_rate=0.001."),
+    ] = None,
+    init: Annotated[str, typer.Option(metavar="BUNDLE", help="Begin with a shipped bundle's weights.")] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with RUN from its last good round.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow it until it ends.")] = False,
+    json: Json = False,
+) -> None:
+    """Begin a training at all connected sites. It carries the bundle's name and hash and plain values; no code."""
+    from tempfile import TemporaryDirectory
+
+    from medseg.federated import admin
+    from medseg.federated.algorithm import load_algorithm
+    from medseg.federated.job import job_folder
+    from medseg.federated.kit import read_kit
+
+    own = read_kit(kit, "admin")
+    how = load_algorithm(algorithm, rounds=rounds)
+    changes = dict(_pair(one) for one in change or ())
+    with TemporaryDirectory() as folder:
+        job = job_folder(Path(folder), bundle, how, run=name, overrides=changes, resume=resume, init=init)
+        with admin.session(own) as speaking:
+            number = admin.submit(speaking, job)
+            show_lines([f"{number} {name}: submitted"])
+            found = admin.follow(speaking, number, _line) if wait else admin.look(speaking, number)
+            said = admin.said(speaking, number) if found.ended else []
+    if json:
+        show_json({**asdict(found), "said": said})
+    admin.require_completed(found, said)
 
 
 def status(
@@ -31,19 +74,22 @@ def status(
     from medseg.federated.kit import read_kit
 
     own = read_kit(kit, "admin")
+    said: list[str] = []
     with admin.session(own) as speaking:
         if job is None:
             found = admin.state(speaking)
         else:
-            found = admin.follow(speaking, job, show_job) if wait else admin.look(speaking, job)
+            found = admin.follow(speaking, job, _line) if wait else admin.look(speaking, job)
+            said = admin.said(speaking, job)
     if isinstance(found, admin.State):
         _show_state(own, found, json=json)
         return
     if json:
-        show_json(asdict(found))
+        show_json({**asdict(found), "said": said})
     elif not wait:
-        show_job(found)
-    admin.require_completed(found)
+        seconds = f", {found.seconds}" if found.seconds and found.ended else ""
+        show_lines([f"{found.id} {found.name}: {found.status}{seconds}", *said])
+    admin.require_completed(found, said)
 
 
 def abort(
@@ -59,10 +105,23 @@ def abort(
     show_lines([f"{job}: stopped"])
 
 
-def show_job(job: Job) -> None:
-    """One line about a job."""
-    seconds = f", {job.seconds}" if job.seconds and job.ended else ""
-    show_lines([f"{job.id} {job.name}: {job.status}{seconds}"])
+def _line(line: str) -> None:
+    show_lines([line])
+
+
+def _pair(text: str) -> tuple[str, object]:
+    """`ID=VALUE` with the value as YAML reads it."""
+    import yaml
+
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError("MS-J070", f"--set {text!r} has no =", mend="write it like --set learning_rate=0.001")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(
+            "MS-J070", f"--set {text!r} has no plain value", mend="write it like --set patience=20"
+        ) from error
 
 
 def _show_state(kit: Kit, found: State, *, json: bool) -> None:

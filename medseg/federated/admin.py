@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from medseg.errors import InputError, UsageError
 from medseg.federated.installed import require_nvflare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from nvflare.fuel.flare_api.flare_api import Session
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
 COMPLETED, ABORTED = "FINISHED:COMPLETED", "FINISHED:ABORTED"
 _EVERY_S = 2.0
+_FAILED = "the training failed"
+#: What `MedsegController` writes into the job's log on the server.
+_SAID = re.compile(
+    r"^\S+ \S+ - MedsegController - [A-Z]+ - (?:\[[^\]]*\] - )?((?:round |the training failed).*)$", re.MULTILINE
+)
 #: What the other ends mean, for a person.
 _MEANING = {
     "FINISHED:EXECUTION_EXCEPTION": "it failed",
@@ -140,21 +146,40 @@ def look(speaking: Session, job: str) -> Job:
     return _job(speaking.get_job_meta(job))
 
 
-def follow(speaking: Session, job: str, tell: Callable[[Job], object]) -> Job:
-    """Wait for a job's end; `tell` hears each change of its status."""
-    heard = ""
+def follow(speaking: Session, job: str, tell: Callable[[str], object]) -> Job:
+    """Wait for a job's end; `tell` hears each change of its status, and what the server says of its rounds."""
+    status, heard = "", 0
     while True:
         found = look(speaking, job)
-        if found.status != heard:
-            heard = found.status
-            tell(found)
+        if found.status != status:
+            status = found.status
+            tell(f"{found.id} {found.name}: {status}")
+        lines = said(speaking, job)
+        for line in lines[heard:]:
+            tell(line)
+        heard = max(heard, len(lines))
         if found.ended:
             return found
         time.sleep(_EVERY_S)
 
 
-def require_completed(job: Job) -> None:
+def said(speaking: Session, job: str) -> list[str]:
+    """What the server's side of a job has said so far: a line a round, and one for every site that was missing in it."""
+    from nvflare.fuel.flare_api.api_spec import InternalError
+
+    try:
+        text = str(speaking.get_job_logs(job, "server")["logs"].get("server", ""))
+    except (InternalError, KeyError):  # there is none yet
+        return []
+    return [match.group(1).strip() for match in _SAID.finditer(text)]
+
+
+def require_completed(job: Job, lines: Sequence[str] = ()) -> None:
     """Let a job pass that came to its end.
+
+    Args:
+        job: that ended, or goes on.
+        lines: what the server's side of it `said`.
 
     Raises:
         InputError: MS-J062 it failed, MS-J063 it was stopped.
@@ -164,9 +189,11 @@ def require_completed(job: Job) -> None:
     if job.status == ABORTED:
         raise InputError("MS-J063", f"job {job.id} was stopped before its end",
                          mend="submit it again; with --resume it goes on from its last round")  # fmt: skip
-    told = f" ({'; '.join(one for one in job.told if not one.endswith(': OK'))})" if job.told else ""
-    raise InputError("MS-J062", f"job {job.id}: {_MEANING.get(job.status, job.status)}{told}",
-                     mend="the reason stands in error_log.txt of the server's kit and of the sites")  # fmt: skip
+    told = "; ".join(
+        [one for one in job.told if not one.endswith(": OK")] + [one for one in lines if _FAILED in one][-1:]
+    )
+    raise InputError("MS-J062", f"job {job.id}: {_MEANING.get(job.status, job.status)}{told and f' ({told})'}",
+                     mend="what each site says of it stands in the error_log.txt of its own kit")  # fmt: skip
 
 
 def abort(speaking: Session, job: str) -> None:

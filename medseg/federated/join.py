@@ -9,10 +9,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from medseg.bundle.config import read_config
 from medseg.bundle.shipped import find_bundle
 from medseg.errors import BundleError, InputError, MedsegError
 from medseg.federated import preflight
 from medseg.federated.installed import require_nvflare
+from medseg.federated.regard import CONSORTIUM, regard
+from medseg.federated.site_file import FILE, read_site_file
 from medseg.federated.supervise import supervise
 from medseg.training.datalist import datalist
 from medseg.writers.atomic import write_text
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
     from medseg.federated.kit import Kit
     from medseg.workflows.doctor import Check
 
-FILE = "medseg_site.yaml"
+#: What the site's data look like beside the others', in the kit; for the site alone.
+PICTURE = "medseg_site.png"
 
 
 def site_bundle(kit: Kit, named: str | Path | None) -> Path:
@@ -43,13 +47,24 @@ def site_bundle(kit: Kit, named: str | Path | None) -> Path:
     return find_bundle(kit.bundle if named is None else named)
 
 
-def ready(kit: Kit, data: Path, bundle: Path) -> list[Check]:
-    """Everything that is looked at before a site starts, in order.
+def ready(
+    kit: Kit,
+    data: Path,
+    bundle: Path,
+    *,
+    held_out: bool = False,
+    consortium: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Check]:
+    """Everything that is looked at before a site starts, in order; with a picture, KIT/medseg_site.png.
 
     Args:
         kit: of the site.
         data: folder of its cases.
         bundle: folder of the bundle that it trains.
+        held_out: the site tests and never trains.
+        consortium: what `medseg federate stats` wrote for all; None: KIT/local/consortium.json where there is one.
+        progress: called with (cases read, cases in all).
 
     Raises:
         MissingExtraError: MS-J053 NVFLARE is not installed.
@@ -57,8 +72,15 @@ def ready(kit: Kit, data: Path, bundle: Path) -> list[Check]:
     require_nvflare()
     found = list(preflight.machine(kit))
     found.append(preflight.bundle(kit, bundle))
-    found.append(preflight.data_check(lambda: _cases(data, bundle)))
-    return found
+    found.append(preflight.data_check(lambda: _cases(data, bundle, held_out=held_out)))
+    if found[-1].verdict == "fail":
+        return found
+    sent = kit.local / CONSORTIUM
+    others = consortium or (sent if sent.is_file() else None)
+    try:
+        return found + regard(kit.name, data, bundle, kit.root / PICTURE, consortium=others, progress=progress)
+    except MedsegError as error:
+        return [*found, preflight.data_check(_raiser(error))]
 
 
 def require_ready(checks: list[Check], kit: Kit) -> None:
@@ -76,12 +98,22 @@ def require_ready(checks: list[Check], kit: Kit) -> None:
                    mend=failed[0].mend or "do what the table says, then type the same again")  # fmt: skip
 
 
-def write_site_file(kit: Kit, data: Path, bundle: Path) -> Path:
-    """Write where this site's data and bundle lie, for its own processes; nobody else on the machine may read it."""
+def write_site_file(kit: Kit, data: Path | None, bundle: Path | None, *, held_out: bool = False) -> Path:
+    """Write where this site's data and bundle lie, for its own processes; nobody else on the machine may read it.
+
+    What else the site's owner wrote into it (`work`, `validation`) stays.
+    """
     import yaml
 
-    said = {"data": str(data.expanduser().resolve()), "bundle": str(bundle.expanduser().resolve())}
     path = kit.local / FILE
+    old = read_site_file(kit.local)
+    said = {
+        "data": "" if data is None else str(data.expanduser().resolve()),
+        "bundle": old.bundle if bundle is None else str(bundle.expanduser().resolve()),
+        "work": old.work,
+        "validation": list(old.validation),
+        "held_out": held_out,
+    }
     write_text(path, yaml.safe_dump(said, allow_unicode=True, sort_keys=False), private=True)
     return path
 
@@ -102,16 +134,23 @@ def be_server(kit: Kit, tell: Callable[[str], object]) -> None:
     supervise([*command, "--organisation", kit.organisation], kit, tell)
 
 
-def _cases(data: Path, bundle: Path) -> str:
+def _cases(data: Path, bundle: Path, *, held_out: bool) -> str:
     """How many cases train and validate here, as `medseg train` would take them."""
-    from medseg.bundle.config import read_config
-
     said = read_config(bundle, "train")
-    held = said.get("validation") or ()
     names = said.get("channels") or ()
     channels = tuple(names) if len(names) > 1 else ()
+    held = said.get("validation") or ()
     parts = {part: len(datalist(str(data), part, held, channels=channels)) for part in ("train", "val")}
+    if held_out:
+        return f"{sum(parts.values())} cases to test with"
     if not parts["train"]:
         raise InputError("MS-J059", "no case would train: all of them are held out", file=data,
                          mend="look at `validation` in the bundle's configs/train.json")  # fmt: skip
     return f"{parts['train']} cases to train, {parts['val']} to validate"
+
+
+def _raiser(error: MedsegError) -> Callable[[], str]:
+    def fail() -> str:
+        raise error
+
+    return fail

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from medseg.cli.federate import app
 from medseg.errors import BundleError, InputError
-from medseg.federated.join import FILE, ready, require_ready, site_bundle, write_site_file
+from medseg.federated.join import PICTURE, ready, require_ready, site_bundle, write_site_file
 from medseg.federated.kit import read_kit
+from medseg.federated.site_file import FILE, read_site_file
 from medseg.workflows.doctor import Check
 
 
@@ -46,7 +47,55 @@ def test_the_sites_file_says_where_things_lie_and_is_for_one_reader(kit, small_r
     assert path == kit.local / FILE
     said = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert (said["data"], said["bundle"]) == (str(tmp_path.resolve()), str(small_recipe.resolve()))
+    assert read_site_file(kit.local).data == str(tmp_path.resolve())
     assert sys.platform == "win32" or stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_the_owner_wrote_into_the_sites_file_stays(kit, small_recipe, tmp_path):
+    (kit.local / FILE).write_text("work: /big/disk\nvalidation: [cube_01]\n", encoding="utf-8")
+    write_site_file(kit, tmp_path, small_recipe, held_out=True)
+    said = read_site_file(kit.local)
+    assert (said.work, said.validation, said.held_out) == ("/big/disk", ("cube_01",), True)
+
+
+def test_a_held_out_site_tests_with_all_its_cases(kit, cubes, small_recipe, tmp_path):
+    found = {
+        check.name: check.found for check in ready(kit, cubes(tmp_path / "s", range(5)), small_recipe, held_out=True)
+    }
+    assert found["data"] == "5 cases to test with"
+
+
+def test_the_site_sees_its_data_beside_the_bundle_in_a_picture(kit, cubes, small_recipe, tmp_path):
+    checks = ready(kit, cubes(tmp_path / "scans", range(6)), small_recipe)
+    assert (kit.root / PICTURE).read_bytes().startswith(b"\x89PNG")
+    assert [check.verdict for check in checks if check.name == "data beside others"] == ["ok"]
+
+
+def test_labels_that_stand_elsewhere_than_the_consortiums_are_told_before_anything_starts(
+    kit, cubes, small_recipe, tmp_path
+):
+    import json
+
+    import nibabel as nib
+    import numpy as np
+
+    from medseg.bundle.config import read_config
+    from medseg.bundle.described import read_labels
+    from medseg.federated.agreement import agree
+    from medseg.federated.fingerprint import fingerprint_of
+    from medseg.federated.regard import CONSORTIUM
+    from medseg.federated.survey import survey
+
+    scans = cubes(tmp_path / "scans", range(8))
+    table = read_labels(read_config(small_recipe, "inference"), read_config(small_recipe, "metadata"), small_recipe)
+    others = agree({"a": fingerprint_of(survey(scans, labels=table))})
+    (kit.local / CONSORTIUM).write_text(json.dumps(others.to_json(single_sites=False)), encoding="utf-8")
+    for path in (scans / "labelsTr").iterdir():
+        image = nib.load(path)
+        values = np.asarray(image.dataobj)
+        nib.save(nib.Nifti1Image(np.where(values > 0, 3 - values, 0).astype(np.uint8), image.affine), path)
+    checks = ready(kit, scans, small_recipe)
+    assert [check.name for check in checks if check.verdict == "fail" and check.name.startswith("MS-J15")] != []
 
 
 def test_the_bundle_is_the_named_one_else_the_agreed_one(kit, small_recipe):
