@@ -61,6 +61,7 @@ def evaluate(
     resample: Annotated[
         bool, typer.Option("--resample", help="Put predictions from another grid onto the reference's; recorded.")
     ] = False,
+    case_key: options.CaseKey = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the evaluation in OUT.")] = False,
     json: options.Json = False,
 ) -> None:
@@ -75,8 +76,8 @@ def evaluate(
     with _bar() as hear:
         found = run(
             pred, ref, out, protocol=protocol, labels=None if labels is None else read_labels(labels), cases=cases,
-            group_by=group_by, compare=compare, images=images, resample=resample, overwrite=overwrite,
-            announce=_announce, progress=hear,
+            group_by=group_by, compare=compare, images=images, resample=resample, case_key=case_key,
+            overwrite=overwrite, announce=_announce, progress=hear,
         )  # fmt: skip
     _show(found, out)
     if json:

@@ -54,6 +54,10 @@ Segments = Annotated[
     str | None,
     typer.Option("--segments", metavar="NAME,NAME", help="Which segments of a segmentation; overlapping ones apart."),
 ]
+CaseKey = Annotated[
+    Path | None,
+    typer.Option("--case-key", metavar="FILE", help="The key of pseudonyms; medseg-key.json by the scans without it."),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse where medseg would choose and record a warning.")]
 
 

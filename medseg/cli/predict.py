@@ -57,6 +57,14 @@ def predict(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Only algorithms that give the same bits again; slower.")
     ] = False,
+    case_id: Annotated[
+        str,
+        typer.Option("--case-id", metavar="pseudonym|name", help="What cases from DICOM are called: by pseudonyms."),
+    ] = "auto",
+    case_key: options.CaseKey = None,
+    deidentify: Annotated[
+        bool, typer.Option("--deidentify", help="DICOM results without identity (PS3.15, basic profile).")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Segment every case of INPUT with a bundle, on each scan's own grid.
@@ -91,6 +99,9 @@ def predict(
             mrb=mrb,
             dicom=dicom_seg if dicom else None,
             deface=deface_report,
+            case_id=case_id,
+            case_key=case_key,
+            deidentify=deidentify,
             progress=ConsoleReporter(stderr()),
         )
     except KeyboardInterrupt:

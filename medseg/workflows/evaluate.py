@@ -14,6 +14,7 @@ One bad case never stops the others: it stands in failures.csv and in the report
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,7 @@ from medseg.workflows.evaluation.result import Evaluation
 from medseg.workflows.evaluation.score import CaseScore, filled, score_case, with_confidence
 from medseg.workflows.evaluation.sessions import sessions
 from medseg.workflows.evaluation.together import certainty, compared, grouped, pooled
+from medseg.workflows.identity.guard import guarded
 from medseg.workflows.lock import output_lock
 from medseg.workflows.outcome import Failure
 from medseg.writers.atomic import write_text
@@ -78,6 +80,7 @@ def evaluate(
     resample: bool = False,
     overwrite: bool = False,
     options: ReadOptions | None = None,
+    case_key: str | PathLike[str] | None = None,
     announce: Callable[[Pairs], None] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -97,28 +100,48 @@ def evaluate(
         resample: put predictions that lie on another grid onto the reference's; recorded.
         overwrite: replace an evaluation that stands in `out`.
         options: the readers' options.
+        case_key: the key of predictions called by pseudonyms; None: medseg-key.json beside the references or above.
+            References, lists and images may call cases by name; what is written calls them by pseudonyms.
         announce: hears the pairs before anything is scored.
         progress: hears how far it is.
 
     Raises:
         InputError: MS-E101 no prediction has the name of a reference, MS-C120 no label maps.
-        UsageError: MS-U160 to MS-U164 labels, protocol, or list of cases.
+        UsageError: MS-U160 to MS-U164 labels, protocol, or list of cases; MS-U401 the key cannot be used.
         OutputError: MS-E301 `out` is not empty, MS-O301 and MS-O302 it is in use or cannot be written.
     """
     rules = protocol if isinstance(protocol, Protocol) else load_protocol(protocol)
     task = _Task(rules, labels if labels is not None else rules.structures, options or ReadOptions(), resample)
     listed = None if cases is None else Path(cases)
-    pairs = pair_up(Path(pred), Path(ref), instances=rules.of_instances)
-    others = None if compare is None else pair_up(Path(compare), Path(ref), instances=rules.of_instances)
-    names = tuple(pair.name for pair in pairs.pairs)
-    of = people(listed, names)
-    group_of = None if group_by is None else groups(of, group_by, listed)
-    if announce is not None:
-        announce(pairs)
-    if out is None:
-        return _run(task, pairs, others, of, group_of, progress)[0]
-    target = Path(out)
-    scans = {} if images is None else scans_in(Path(images))
+    key = None if case_key is None else Path(case_key)
+    pairs = pair_up(Path(pred), Path(ref), instances=rules.of_instances, key_file=key)
+    with guarded(cache(lambda: pairs.calls.of("", [file for pair in pairs.pairs for file in pair.ref.files]))):
+        others = None
+        if compare is not None:
+            others = pair_up(Path(compare), Path(ref), instances=rules.of_instances, key_file=key)
+        names = tuple(pair.name for pair in pairs.pairs)
+        of = people(listed, names, pairs.calls)
+        group_of = None if group_by is None else groups(of, group_by, listed)
+        if announce is not None:
+            announce(pairs)
+        if out is None:
+            return _run(task, pairs, others, of, group_of, progress)[0]
+        scans = {} if images is None else scans_in(Path(images), pairs.calls)
+        return _written(task, pairs, others, of, group_of, progress, Path(out), scans, overwrite=overwrite)
+
+
+def _written(
+    task: _Task,
+    pairs: Pairs,
+    others: Pairs | None,
+    of: Mapping[str, Person],
+    group_of: Mapping[str, str] | None,
+    progress: Progress | None,
+    target: Path,
+    scans: Mapping[str, Path],
+    *,
+    overwrite: bool,
+) -> Evaluation:
     require_room(target, overwrite=overwrite)
     with output_lock(target):
         found, structures, load = _run(task, pairs, others, of, group_of, progress)
@@ -129,8 +152,9 @@ def evaluate(
             {COMPARE: found.comparison, GROUPS: found.groups, LONGITUDINAL: found.sessions},
         )
         write_summary(target, found.to_json())
-        shown = pictures(found, structures, task.options, resample=resample, scans=scans, load=load)
-        write_text(target / REPORT, evaluation_html(report(found, Path(pred), Path(ref), shown)))
+        shown = pictures(found, structures, task.options, resample=task.resample, scans=scans, load=load)
+        calls = pairs.calls
+        write_text(target / REPORT, evaluation_html(report(found, calls.pred, calls.ref, shown)))
     return found
 
 
@@ -158,7 +182,7 @@ def _run(
     rows, diagonals = filled(scores), {score.name: score.diagonal_mm for score in scores}
     rules = task.protocol
     statistics = {"level": rules.level, "draws": rules.draws, "seed": rules.seed}
-    notes = [*(plan.notes if plan else ()), *(f"{score.name}: {note}" for score in scores for note in score.notes)]
+    notes = [*(plan.notes if plan else ()), *_told(scores, pairs)]
     comparison: list[dict[str, Any]] = []
     theirs: list[CaseScore] | None = None
     if others is not None:
@@ -176,7 +200,7 @@ def _run(
     changes: list[dict[str, Any]] = []
     if any(person.session for person in of.values()):
         changes, said = sessions(pairs.pairs, of, structures, rules, task.options, resample=task.resample, load=load)
-        notes += said
+        notes += map(pairs.calls.of("", [file for pair in pairs.pairs for file in pair.ref.files]).text, said)
     asked = {*rules.centreline, *(rules.instances.structures if rules.instances else ())}
     if unknown := asked - {row.structure for row in rows}:
         notes.append(f"the protocol asks for structures that no map has: {', '.join(sorted(unknown))}")
@@ -221,10 +245,16 @@ def _score_all(
         except (MedsegError, OSError, MemoryError) as error:
             if isinstance(error, MedsegError) and error.exit_code == 2:
                 raise  # the command line is wrong, not this case
-            failures.append(Failure.of(pair.name, error, _file(pair)))
+            failures.append(Failure.of(pair.name, error, _file(pair), pairs.calls.of(pair.name, pair.ref.files)))
     hear(len(pairs.pairs), "")
     scores.sort(key=lambda score: score.name)
     return scores, failures, structures
+
+
+def _told(scores: Sequence[CaseScore], pairs: Pairs) -> list[str]:
+    """What is to be said of each case, without the names of files that tell of somebody."""
+    files = {pair.name: pair.ref.files for pair in pairs.pairs}
+    return [f"{s.name}: {pairs.calls.of(s.name, files[s.name]).text(note)}" for s in scores for note in s.notes]
 
 
 def _with_confidence(

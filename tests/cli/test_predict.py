@@ -40,6 +40,7 @@ def test_plain_use_takes_the_defaults(asked):
     assert [kwargs.pop(name) for name in ("threads", "uncertainty", "dicom")] == [None] * 3
     assert kwargs.pop("views") is True
     assert kwargs.pop("seed") == 0
+    assert (kwargs.pop("case_id"), kwargs.pop("case_key")) == ("auto", None)
     assert set(kwargs.values()) == {False}
 
 

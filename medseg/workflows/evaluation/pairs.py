@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.errors import InputError, UsageError
 from medseg.readers.cases.label_maps import LabelMap, as_one_case, find_label_maps
 from medseg.readers.cases.names import collision_key
 from medseg.readers.cases.table import table_rows
+from medseg.workflows.identity.guard import guarded
+from medseg.workflows.identity.key import FILE
+from medseg.workflows.identity.matched import Matched, matched
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 _SHOWN = 5
 
@@ -39,10 +42,12 @@ class Pairs:
     Args:
         pairs: one a reference, by name.
         extra: names of predictions without a reference.
+        calls: how cases are called, and their files told.
     """
 
     pairs: tuple[Pair, ...]
     extra: tuple[str, ...] = ()
+    calls: Matched = field(default_factory=lambda: Matched(Path(), Path()))
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -65,29 +70,47 @@ class Person:
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
-def pair_up(pred: Path, ref: Path, *, instances: bool = False) -> Pairs:
+def pair_up(pred: Path, ref: Path, *, instances: bool = False, key_file: Path | None = None) -> Pairs:
     """Pair predictions with references by case name; two single files are a pair whatever they are called.
 
     Args:
         pred: a file, a folder or a list.
         ref: likewise.
         instances: look for instance maps, see `find_label_maps`.
+        key_file: the key of predictions called by pseudonyms; None: it is looked for beside the references and above.
 
     Raises:
         InputError: MS-E101 no name is in both, MS-C102 and MS-C120 from looking for label maps.
+        UsageError: MS-U401 the key cannot be used.
     """
-    references, found = (find_label_maps(path, instances=instances) for path in (ref, pred))
+    found = find_label_maps(pred, instances=instances)
+    calls = matched(pred, ref, [item.name for item in found], key_file)
+    with guarded(calls.of):
+        references = find_label_maps(ref, instances=instances)
     if ref.is_file() and len(references) == 1:
         found = _masks_of(pred, found, references[0])
     elif pred.is_file() and len(found) == 1:
         references = _masks_of(ref, references, found[0])
     if (ref.is_file() or pred.is_file()) and len(found) == len(references) == 1:
-        return Pairs((Pair(references[0].name, found[0], references[0]),))
+        name = found[0].name if calls.hidden else references[0].name
+        return Pairs((Pair(name, found[0], references[0]),), calls=calls)
+    references = calls.references(references, found)
     by_key = {collision_key(item.name): item for item in found}
     pairs = tuple(Pair(item.name, by_key.get(collision_key(item.name)), item) for item in references)
     known = {collision_key(item.name) for item in references}
     extra = tuple(item.name for item in found if collision_key(item.name) not in known)
     if all(pair.pred is None for pair in pairs):
+        if calls.hidden:
+            raise InputError(
+                "MS-E101",
+                f"predictions are called by pseudonyms, such as {found[0].name}, and "
+                + (
+                    "their key is not known"
+                    if calls.key is None
+                    else f"none of a reference by the key {calls.key.mark}"
+                ),
+                mend=f"name the key that lies by the scans with --case-key {FILE}, and references as the scans are named",
+            )
         raise InputError(
             "MS-E101",
             f"no prediction has the name of a reference: predictions are called {_some(i.name for i in found)}, "
@@ -95,7 +118,7 @@ def pair_up(pred: Path, ref: Path, *, instances: bool = False) -> Pairs:
             file=pred,
             mend="name both alike, or give CSV lists with the columns name and label",
         )
-    return Pairs(pairs, extra)
+    return Pairs(pairs, extra, calls)
 
 
 def _masks_of(folder: Path, found: list[LabelMap], one: LabelMap) -> list[LabelMap]:
@@ -104,8 +127,13 @@ def _masks_of(folder: Path, found: list[LabelMap], one: LabelMap) -> list[LabelM
     return found if whole is None else [whole]
 
 
-def people(path: Path | None, names: tuple[str, ...]) -> dict[str, Person]:
+def people(path: Path | None, names: tuple[str, ...], calls: Matched | None = None) -> dict[str, Person]:
     """Case -> whose scan it is, from a CSV or JSON list with the columns case (or name), subject, session and others.
+
+    Args:
+        path: the list.
+        names: of the cases.
+        calls: what the evaluation calls cases and subjects that the list calls by names.
 
     Raises:
         UsageError: MS-U163 the list has no column for cases, names one twice, or cases of this evaluation are missing from it.
@@ -114,6 +142,8 @@ def people(path: Path | None, names: tuple[str, ...]) -> dict[str, Person]:
         return {name: Person(name) for name in names}
     rows = [{str(k).strip(): str(v).strip() for k, v in row.items() if v is not None} for row in table_rows(path)]
     found: dict[str, Person] = {}
+    calls = calls or Matched(Path(), Path())
+    known = {collision_key(name) for name in names}
     for row in rows:
         keys = {key.casefold(): key for key in row}
         case = row.get(keys.get("case", keys.get("name", "")), "")
@@ -121,13 +151,14 @@ def people(path: Path | None, names: tuple[str, ...]) -> dict[str, Person]:
             raise UsageError(
                 "MS-U163", "a row of this list names no case", file=path, mend="give it a column `case` and fill it"
             )
+        case = case if collision_key(case) in known else calls.name(case)
         if collision_key(case) in found:
             raise UsageError(
                 "MS-U163", f"case {case!r} stands twice in this list", file=path, mend="keep one row a case"
             )
         used = [keys[k] for k in ("case", "name", "subject", "session") if k in keys]
         found[collision_key(case)] = Person(
-            row.get(keys.get("subject", ""), "") or case,
+            calls.subject(row.get(keys.get("subject", ""), "")) if row.get(keys.get("subject", ""), "") else case,
             row.get(keys.get("session", ""), ""),
             {k: v for k, v in row.items() if k not in used},
         )

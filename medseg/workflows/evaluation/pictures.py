@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,10 +15,10 @@ from medseg.readers.open import read
 from medseg.reports.evaluation import Picture
 from medseg.workflows.evaluation.naming import in_common
 from medseg.workflows.evaluation.place import load_pair
-from medseg.workflows.record import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from medseg.readers.options import ReadOptions
     from medseg.volume import Volume
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from medseg.workflows.evaluation.pairs import Pair
     from medseg.workflows.evaluation.place import Load
     from medseg.workflows.evaluation.result import Evaluation
+    from medseg.workflows.identity.matched import Matched
 
 _SHOWN = 6
 
@@ -47,7 +47,7 @@ def pictures(
         structures: case -> its structures.
         options: the readers' options.
         resample: as the evaluation was made.
-        scans: from `scans_in`; of other cases those that `medseg predict` recorded, where they still lie.
+        scans: from `scans_in`; of other cases the copy that `medseg predict` put beside its results.
         load: reads both maps of a case in values that mean structures.
     """
     by_name = {pair.name: pair for pair in found.pairs.pairs}
@@ -62,7 +62,7 @@ def pictures(
         common = in_common(array, ref.array, structures[row.case])
         if row.structure not in common.labels:
             continue
-        path = scans.get(collision_key(pair.name)) or _recorded(pair)
+        path = scans.get(collision_key(pair.name)) or _beside(pair)
         out.append(
             Picture(
                 row.case, row.structure, _caption(row, found.rows), common.pred, common.ref, ref.affine,
@@ -72,9 +72,10 @@ def pictures(
     return out
 
 
-def scans_in(images: Path) -> dict[str, Path]:
-    """`collision_key` of a case's name -> its scan in a folder; errors as for `find_cases`."""
-    return {collision_key(c.name): c.images[0] for c in find_cases(images) if c.images}
+def scans_in(images: Path, calls: Matched) -> dict[str, Path]:
+    """`collision_key` of what the evaluation calls a case -> its scan in a folder; errors as for `find_cases`."""
+    found = {name: c.images[0] for c in find_cases(images) if c.images for name in (c.name, calls.name(c.name))}
+    return {collision_key(name): path for name, path in found.items()}
 
 
 def _worst(rows: Sequence[Row], headline: Sequence[str]) -> list[Row]:
@@ -110,12 +111,11 @@ def _caption(row: Row, rows: Sequence[Row]) -> str:
     return ", ".join(words) + ("; no prediction" if row.status == "pred_missing" else "")
 
 
-def _recorded(pair: Pair) -> Path | None:
-    """The scan that `medseg predict` segmented, where its record names one that still lies there."""
+def _beside(pair: Pair) -> Path | None:
+    """The copy of the scan that `medseg predict` made for its views."""
     folder = None if pair.pred is None else pair.pred.folder
-    paths = ((read_record(folder / "record.json") or {}) if folder else {}).get("input", {}).get("paths", [])
-    path = Path(paths[0]) if paths else None
-    return path if path is not None and path.exists() else None
+    path = None if folder is None else folder / "image.nii.gz"
+    return path if path is not None and path.is_file() else None
 
 
 def _image(path: Path, ref: Volume, options: ReadOptions) -> np.ndarray | None:

@@ -22,7 +22,7 @@ def report(found: Evaluation, pred: Path, ref: Path, pictures: Sequence[Picture]
     rules, total = found.protocol, len(found.pairs.pairs)
     facts = {
         "Predictions": pred.resolve().name,
-        "References": ref.resolve().name,
+        "References": found.pairs.calls.of().name(ref.resolve().name),
         "Cases": f"{total - len(found.failures)} scored of {total}",
         **({"Maps": "instances"} if rules.of_instances else {}),
         "Surfaces": f"definition \u201c{rules.definition}\u201d",

@@ -58,10 +58,7 @@ class Identity:
         """For the plan of a run: that there are pseudonyms, and where their key is (the place itself is not told)."""
         if self.key is None:
             return ""
-        where = (
-            "of this run only" if self.key.file is None else f"who is behind them: {self.key.file.name} by the scans"
-        )
-        return f" | pseudonyms, {where}"
+        return f" | pseudonyms {'of this run only' if self.key.file is None else f'(key: {self.key.file.name})'}"
 
     @property
     def fixed(self) -> dict[str, Any]:

@@ -77,8 +77,8 @@ class Teller:
             return ""
         place = absolute(path)
         results = absolute(self.out)
-        if place.is_relative_to(results) and place != results:
-            return place.relative_to(results).as_posix()
+        if place.is_relative_to(results):
+            return place.relative_to(results).as_posix() if place != results else str(path)
         if self.key is None:
             return self.root(place) if place != self.base else _INPUT if self.source.is_dir() else place.name
         for root in self.roots:
@@ -133,6 +133,8 @@ class Teller:
         named = self.source if self.source.is_dir() else self.source.parent
         spelled = {str(p) for p in (self.base, self.base.resolve(), named)} - {".", os.sep, ""}
         bare = {place: _INPUT for place in spelled if os.sep in place or "/" in place}
+        if str(self.out) not in (".", os.devnull):
+            spelled |= {str(absolute(self.out)), str(self.out)}
         return bare | {f"{place}{separator}": "" for place in spelled for separator in (os.sep, "/")}
 
     def _names(self, words: str) -> dict[str, str]:
