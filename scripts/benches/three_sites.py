@@ -9,7 +9,6 @@ test   40 cases that none trains with
 from __future__ import annotations
 
 import json
-import os
 import random
 from typing import TYPE_CHECKING
 
@@ -91,7 +90,7 @@ def _write(source: Path, folder: Path, names: list[str], change) -> Path:
             for file in files:
                 place = folder / file.parent.name / file.name
                 if not place.exists():
-                    os.symlink(file.resolve(), place)
+                    place.symlink_to(file.resolve())
             continue
         for file, made in zip(files, change(*map(nib.load, files)), strict=True):
             nib.save(made, folder / file.parent.name / file.name)
