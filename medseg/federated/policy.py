@@ -101,9 +101,9 @@ def server_authorization() -> dict[str, Any]:
     """`authorization.json` of the server: leads submit, watch, stop and fetch their jobs; members look on."""
     never = dict.fromkeys(NEVER, "none")
     lead = {"submit_job": "any", "manage_job": "o:submitter", "download_job": "o:submitter", "view": "any",
-            "operate": "o:site", **never}  # fmt: skip
-    member = {"submit_job": "none", "manage_job": "none", "download_job": "none", "view": "any", "operate": "none",
-              **never}  # fmt: skip
+            "get_job_log": "any", "operate": "o:site", **never}  # fmt: skip
+    member = {"submit_job": "none", "manage_job": "none", "download_job": "none", "view": "any", "get_job_log": "any",
+              "operate": "none", **never}  # fmt: skip
     return {"format_version": "1.0", "permissions": {"lead": lead, "member": member}}
 
 
