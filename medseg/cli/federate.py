@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from medseg.cli import federate_admin, federate_audit, federate_join, federate_prepare
+from medseg.cli import federate_admin, federate_audit, federate_join, federate_prepare, federate_simulate
 
 app = typer.Typer(help="Train one bundle at several sites; images stay where they are.", no_args_is_help=True)
 
@@ -14,6 +14,7 @@ def federate() -> None:
     """Train one bundle at several sites; images stay where they are."""
 
 
+app.command()(federate_simulate.simulate)
 app.command()(federate_prepare.prepare)
 app.command()(federate_join.join)
 app.command()(federate_join.serve)

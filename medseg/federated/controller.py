@@ -42,7 +42,7 @@ from medseg.federated.executor import SCORE, TRAIN, VALIDATE
 from medseg.federated.initial import initial_state
 from medseg.federated.overrides import check_overrides
 from medseg.federated.privacy.packing import unpack
-from medseg.federated.rounds import FAILED, REFUSED, TESTED, USED, Answer, Round, over
+from medseg.federated.rounds import FAILED, LOST, REFUSED, TESTED, USED, Answer, Round, over
 from medseg.federated.server_state import ServerState, add_round, load_state, save_state, write_failure
 from medseg.federated.server_table import row_of, scalars_of
 from medseg.federated.site_file import read_site_file
@@ -231,7 +231,7 @@ class MedsegController(Controller):
             raise below_quorum(now.rounds, seen, how.quorum, "no site is connected")
         self.broadcast(task, fl_ctx, targets=list(targets), min_responses=len(targets))
         while not abort.triggered:
-            gone = [site for site in targets if self.get_client_disconnect_time(site) is not None]
+            gone = [site for site in targets if site in LOST or self.get_client_disconnect_time(site) is not None]
             why = over(seen, time.monotonic(), quorum=quorum, deadline_s=how.deadline_s, grace_s=how.grace_s, gone=gone)
             if why is not None:
                 self.cancel_task(task)

@@ -75,6 +75,7 @@ class LocalTraining:
         algorithm: rounds, steps of a round, corrections.
         validation: names of the cases that validate; () as the recipe says.
         held_out: every case validates, none trains.
+        trains: False: only `validate` will be asked for, so no trainer is built.
         overrides: `id -> value` of train.json beside those of this module.
         resume: go on from the checkpoint of the last round in `out`, where there is one.
     """
@@ -88,6 +89,7 @@ class LocalTraining:
         *,
         validation: Sequence[str] = (),
         held_out: bool = False,
+        trains: bool = True,
         overrides: Mapping[str, Any] | None = None,
         resume: bool = False,
     ) -> None:
@@ -95,6 +97,7 @@ class LocalTraining:
         self.data, self.out = Path(data), Path(out)
         self.algorithm = algorithm
         self.held_out = held_out
+        self.trains = trains and not held_out
         self.aborted = False
         self._resume = resume
         self._until = 0
@@ -115,6 +118,10 @@ class LocalTraining:
     def training_cases(self) -> list[dict[str, Any]]:
         """MONAI's data list of the training cases."""
         return list(self._build("train#dataset#data"))
+
+    def validation_cases(self) -> list[dict[str, Any]]:
+        """MONAI's data list of the validation cases."""
+        return list(self._build("validate#dataset#data"))
 
     @property
     def steps(self) -> int:
@@ -181,7 +188,7 @@ class LocalTraining:
             The recipe's metrics by their names, its key metric first, and of that every structure's mean; {} where the
             recipe has no evaluator.
         """
-        if not self.held_out:  # first: MONAI's DataLoader resets torch's generator, so the order of building counts
+        if self.trains:  # first: MONAI's DataLoader resets torch's generator, so the order of building counts
             self._ready(number)
         evaluator = self._build("validate#evaluator")
         if evaluator is None:

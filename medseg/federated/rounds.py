@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 USED, TESTED, REFUSED, FAILED, MISSING = "used", "tested", "refused", "failed", "missing"
 #: A site that has not fetched its task after so many seconds is not waited for once everybody else is done.
 PICKUP_S = 15.0
+#: Sites of a simulation whose process died: there the server's process sees it itself.
+LOST: set[str] = set()
 
 
 @dataclass(frozen=True)

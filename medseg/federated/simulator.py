@@ -16,9 +16,10 @@ from typing import Any
 import yaml
 from nvflare.apis.fl_constant import FLMetaKey
 from nvflare.app_common.widgets.component_path_authorizer import CLASS_ALLOW_LIST
-from nvflare.private.fed.app.simulator.simulator_runner import SimulatorRunner
+from nvflare.private.fed.app.simulator.simulator_runner import SimulatorClientRunner, SimulatorRunner
 
 from medseg.federated.policy import JOB_CLASSES
+from medseg.federated.rounds import LOST
 from medseg.federated.site_file import FILE
 from medseg.writers.atomic import write_json, write_text
 
@@ -40,6 +41,21 @@ class Simulator(SimulatorRunner):
         super()._setup_local_startup(log_config_file_path, workspace)
         said = self._files[Path(workspace).name]
         write_text(Path(workspace, "local", FILE), yaml.safe_dump(said, allow_unicode=True))
+
+    def client_run(self, server_custom_folder: str, clients: list[Any], gpu: str | None) -> None:
+        """Run the sites' processes to their end."""
+        runner = _Sites(server_custom_folder, self.args, clients, self.client_config, self.deploy_args, self.build_ctx)
+        runner.run(gpu)
+
+
+class _Sites(SimulatorClientRunner):
+    """NVFLARE's, which sees when a site's process dies but tells nobody."""
+
+    def do_one_task(self, client: Any, *args: Any, **options: Any) -> tuple[bool, Any, Any]:
+        stop, following, ended = super().do_one_task(client, *args, **options)
+        if stop and following is None:
+            LOST.add(client.client_name)
+        return stop, following, ended
 
 
 def main(spec: dict[str, Any]) -> int:

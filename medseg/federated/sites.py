@@ -88,15 +88,16 @@ def gather(site: Site, folder: Path, channels: Sequence[str] = ()) -> Path:
     return link_cases((known[name] for name in site.cases), folder)
 
 
-def link_cases(cases: Iterable[Mapping[str, Any]], folder: Path, prefix: str = "") -> Path:
+def link_cases(cases: Iterable[Mapping[str, Any]], folder: Path, prefix: str = "", *, add: bool = False) -> Path:
     """Links (copies where the disk has none) to cases in a folder with imagesTr and labelsTr.
 
     Args:
         cases: `{"image": path or paths, "label": path}` each.
         folder: made anew.
         prefix: of every file's name.
+        add: to what is in the folder.
     """
-    if folder.exists():
+    if folder.exists() and not add:
         shutil.rmtree(folder)
     for case in cases:
         images = case["image"] if isinstance(case["image"], list) else [case["image"]]
