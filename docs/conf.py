@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 ERRORS = "errors/README"
+ROOT_PAGES = ("contributing", "security", "changelog")
 _LETTERED = r"[A-Z]-[a-z-]+\.md"
 _ERROR = r"(?<![\w/[-])MS-[A-Z]\d{3}\b"
 _AS_IT_STANDS = re.compile(r"(^```.*?^```|`[^`\n]*`|^#.*?$)", re.MULTILINE | re.DOTALL)
@@ -44,6 +45,14 @@ html_theme = "furo"
 html_title = f"medseg {release}"
 html_copy_source = False
 html_show_sphinx = False
+
+
+def page_of_the_root(_app: Sphinx, docname: str, source: list[str]) -> None:
+    """Pages that lie in the project's root are pages of the site too, with their links turned to where they are now."""
+    if docname in ROOT_PAGES:
+        text = (HERE.parent / f"{docname.upper()}.md").read_text(encoding="utf-8")
+        text = re.sub(r"\]\(docs/", "](", text)
+        source[0] = re.sub(r"\]\(([A-Z]+\.md)\)", lambda hit: f"]({hit[1].lower()})", text)
 
 
 def one_page_of_errors(app: Sphinx, docname: str, source: list[str]) -> None:
@@ -114,4 +123,5 @@ def setup(app: Sphinx) -> None:
     """Sphinx's hook."""
     app.connect("autodoc-process-signature", of_the_constructor)
     app.connect("autodoc-process-docstring", from_markdown, priority=400)  # before napoleon
+    app.connect("source-read", page_of_the_root, priority=400)
     app.connect("source-read", one_page_of_errors)
