@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from medseg.cli import federate_admin, federate_audit, federate_join, federate_prepare, federate_simulate
+from medseg.cli import (
+    federate_admin,
+    federate_audit,
+    federate_join,
+    federate_prepare,
+    federate_simulate,
+    federate_stats,
+)
 
 app = typer.Typer(help="Train one bundle at several sites; images stay where they are.", no_args_is_help=True)
 
@@ -15,6 +22,7 @@ def federate() -> None:
 
 
 app.command()(federate_simulate.simulate)
+app.command()(federate_stats.stats)
 app.command()(federate_prepare.prepare)
 app.command()(federate_join.join)
 app.command()(federate_join.serve)

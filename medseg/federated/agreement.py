@@ -21,7 +21,7 @@ from medseg.training.plan.normalisation import normalisation_of
 from medseg.training.plan.spacing import target_spacing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from medseg.federated.fingerprint import ChannelPrint, Fingerprint, Three
     from medseg.labels import LabelTable
@@ -44,6 +44,7 @@ class Agreement:
         steps: transforms that prepare grey values, as they stand in configs; () likewise, and of CT without histograms.
         choices: the reasons of both.
         union: of labels.
+        held_out: sites that are tested on only.
     """
 
     pooled: Fingerprint
@@ -53,6 +54,7 @@ class Agreement:
     steps: tuple[dict[str, Any], ...]
     choices: tuple[Choice, ...]
     union: LabelUnion
+    held_out: tuple[str, ...] = ()
 
     @property
     def sound(self) -> bool:
@@ -74,11 +76,14 @@ class Agreement:
         }
         if single_sites:
             found["sites"] = {name: to_json(one) for name, one in self.sites.items()}
+            found["held_out"] = list(self.held_out)
             found["findings"] = [asdict(one) for one in self.findings]
         return found
 
 
-def agree(sites: Mapping[str, Fingerprint], labels: LabelTable | None = None) -> Agreement:
+def agree(
+    sites: Mapping[str, Fingerprint], labels: LabelTable | None = None, held_out: Collection[str] = ()
+) -> Agreement:
     """Pool the fingerprints of the sites and compare each with the others.
 
     What is told of a site differs from more than half of the other sites; of two sites each is told of. Sides that
@@ -87,13 +92,15 @@ def agree(sites: Mapping[str, Fingerprint], labels: LabelTable | None = None) ->
     Args:
         sites: name -> fingerprint.
         labels: of the bundle that is to be trained; None: there is none yet.
+        held_out: sites that are tested on only: they are compared with those that train, and nothing is agreed by them.
 
     Raises:
-        ValueError: there is no site.
+        ValueError: there is no site that trains.
     """
-    pooled = pool(sites.values())
+    train = {name: one for name, one in sites.items() if name not in held_out}
+    pooled = pool(train.values())
     spacing, steps, choices = None, (), ()
-    held = [one for one in sites.values() if one.cases]
+    held = [one for one in train.values() if one.cases]
     if held:
         facts = _facts(held, pooled)
         spacing, about_spacing = target_spacing(facts)
@@ -101,9 +108,11 @@ def agree(sites: Mapping[str, Fingerprint], labels: LabelTable | None = None) ->
         if not _is_ct(held) or all(channel.tissue for channel in pooled.channels):
             normalisation = normalisation_of(facts, [channel.name for channel in pooled.channels])
             steps, choices = normalisation.steps, (about_spacing, normalisation.choice)
-    found = [one for site in sites for one in _of_site(site, sites)]
+    found = [one for site, own in sites.items() for one in _of_site(site, own, train)]
     found.sort(key=lambda one: ("fail", "warn", "note").index(one.verdict))
-    return Agreement(pooled, dict(sites), tuple(found), spacing, steps, choices, union_of(sites, labels))
+    return Agreement(
+        pooled, dict(sites), tuple(found), spacing, steps, choices, union_of(train, labels), tuple(sorted(held_out))
+    )
 
 
 def compare(site: str, own: Fingerprint, others: Fingerprint) -> tuple[Finding, ...]:
@@ -139,8 +148,7 @@ def _is_ct(sites: Sequence[Fingerprint]) -> bool:
     return normalisation_of(facts, [channel.name for channel in pooled.channels]).modality == ("CT",)
 
 
-def _of_site(site: str, sites: Mapping[str, Fingerprint]) -> list[Finding]:
-    own = sites[site]
+def _of_site(site: str, own: Fingerprint, sites: Mapping[str, Fingerprint]) -> list[Finding]:
     others = {name: one for name, one in sites.items() if name != site}
     found = _alone(site, own)
     if not others:
@@ -161,7 +169,7 @@ def _alone(site: str, own: Fingerprint) -> list[Finding]:
     found = sides(site, own)
     if not own.cases:
         what = f"fewer than {own.at_least} sound cases: nothing is said of them"
-        mend = "add cases, or let this site ask for fewer (at_least)"
+        mend = "add cases; it can still train"
         found.append(Finding("MS-J161", "warn", site, what, mend, "few"))
     if own.unreadable:
         what = f"{own.unreadable} {'case has' if own.unreadable == 1 else 'cases have'} a fault"

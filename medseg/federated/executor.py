@@ -34,10 +34,12 @@ from medseg.federated.exchange import (
     with_control,
     without_control,
 )
+from medseg.federated.label_union import site_labels
 from medseg.federated.local_training import LocalTraining, cause_of
 from medseg.federated.overrides import check_overrides
 from medseg.federated.results import write_result
 from medseg.federated.site_file import read_site_file
+from medseg.labels import LabelTable
 from medseg.writers.atomic import write_json
 
 if TYPE_CHECKING:
@@ -139,7 +141,10 @@ class MedsegExecutor(Executor):
             said = read_site_file(workspace.get_site_config_dir())
             root = find_bundle(said.bundle or self.bundle)
             require_hash(root, self.bundle_hash)
-            wanted = check_overrides(self.overrides, read_config(root, "train"))
+            config = read_config(root, "train")
+            wanted = check_overrides(self.overrides, config)
+            if "labels_present" in config:  # labelled in part: what this site labels, and by which values
+                wanted |= site_labels(Path(said.data), LabelTable.from_json(config["labels"]))
             work = Path(said.work or Path(workspace.get_root_dir(), "medseg_work")) / Path(self.run).name
             self._local = LocalTraining(
                 root, Path(said.data), work, Algorithm.from_json(self.algorithm),

@@ -226,5 +226,5 @@ def _amounts(site: str, own: Structure, others: Structure, cases: int, elsewhere
         chance = math.sqrt(max(both * (1 - both), 1e-9) * (1 / cases + 1 / elsewhere))
         if abs(p - q) > max(_SHARE, CERTAIN * chance):
             what = f"{own.name!r} is in {100 * p:.0f} % of the cases, elsewhere in {100 * q:.0f} %"
-            mend = "say so in `labels_present` if it was not looked for; nothing, if patients differ"
+            mend = "take it out of labels in dataset.json if it was not looked for; nothing, if patients differ"
             yield Finding("MS-J160", "note", site, what, mend, f"share {canonical(own)}")

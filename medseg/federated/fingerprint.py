@@ -1,7 +1,8 @@
 """What a site says of its data before anybody trains: counts, quantiles and histograms over cases, never a case.
 
 Fewer than `at_least` cases say nothing: a whole site, a structure or a modality that rests on fewer is left out,
-and bins of a histogram are put together. `at_least` is the site's own; a server can ask for more and not for less.
+and bins of a histogram are put together. A server can ask for more and
+not for less.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from medseg.federated.survey import Seen, Survey
 
-#: Cases below which nothing is said, unless the site says another number.
+#: Cases below which a site says nothing, however few a server asks for.
 AT_LEAST = 5
 #: Numbers of a channel that are told, as `survey.Channel` and `medseg.bundle.intensity` explain them.
 NUMBERS = ("floor", *FORM, "level", "low", "high", "zero", "tissue", "least", "zeros")

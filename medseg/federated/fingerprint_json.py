@@ -121,7 +121,7 @@ def _read_sketch(data: Any, at_least: int) -> Sketch:
     if _whole(data["n"]) < at_least:
         msg = f"quantiles of fewer than {at_least} cases"
         raise ValueError(msg)
-    return Sketch(data["n"], values)
+    return Sketch(_whole(data["n"]), values)
 
 
 def _keys(data: Any, *allowed: str, whole: bool = True) -> dict[str, Any]:
@@ -139,21 +139,21 @@ def _real(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         msg = "a finite number was expected"
         raise TypeError(msg)
-    return value
+    return float(value)
 
 
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         msg = "a whole number of at least 0 was expected"
         raise TypeError(msg)
-    return value
+    return int(value)
 
 
 def _text(value: Any, form: re.Pattern[str]) -> str:
     if not isinstance(value, str) or not form.fullmatch(value):
         msg = "a name that holds more than letters, few digits and few signs"
         raise ValueError(msg)
-    return value
+    return str(value)
 
 
 def _one_of(value: Any, *allowed: str) -> str:

@@ -22,6 +22,8 @@ RESOURCES, AUTHORIZATION, PRIVACY = "resources.json", "authorization.json", "pri
 JOB_CLASSES = (
     "medseg.federated.executor.MedsegExecutor",
     "medseg.federated.controller.MedsegController",
+    "medseg.federated.stats_executor.StatsExecutor",
+    "medseg.federated.stats_controller.StatsController",
 )
 #: Rights that nobody has at a site: code that a job brings, and looking at its files from afar.
 NEVER = ("byoc", "shell_commands", "clone_job", "server-predeployed-flwr")

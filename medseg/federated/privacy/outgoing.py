@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from medseg.errors import InputError
 from medseg.federated.exchange import CASES, CONTROL, METRICS, ROUND
 from medseg.federated.privacy.allow_list import OutgoingError
 from medseg.federated.privacy.packing import LAYOUT, PACKING, POSITIONS, VALUES, PackingError, checked_top_k, layout_of
+from medseg.federated.statistics import remade
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from medseg.federated.privacy.allow_list import AllowList
 
-#: Kinds of messages (NVFLARE's `DataKind`): an update, and scores of a model.
-UPDATES, SCORES = ("WEIGHT_DIFF",), ("METRICS",)
+#: Kinds of messages (NVFLARE's `DataKind`): an update, scores of a model, and what a site's data are like.
+UPDATES, SCORES, STATISTICS = ("WEIGHT_DIFF",), ("METRICS",), ("STATISTICS",)
 #: Whole numbers that may stand in the meta of a message.
 COUNTS = ("NUM_STEPS_CURRENT_ROUND", CASES, ROUND, "current_round")
 #: Numbers that may leave under these names beside the bundle's own metrics; each alone or as NAME/STRUCTURE.
@@ -53,15 +55,16 @@ def released(kind: Any, data: Any, meta: Any, allowed: AllowList, *, packing: st
     """What of a message may leave: all of it, made anew, or nothing.
 
     Args:
-        kind: of the message, one of `UPDATES` and `SCORES`.
-        data: name -> tensor of an update, name -> number of scores.
+        kind: of the message, one of `UPDATES`, `SCORES` and `STATISTICS`.
+        data: name -> tensor of an update, name -> number of scores, a fingerprint (`medseg.federated.statistics`).
         meta: counts, metrics, and how the update is packed.
         allowed: by this site.
         packing: the form in which updates leave this site.
 
     Raises:
         OutgoingError: MS-J111 an unknown kind of message, MS-J112 a name, MS-J113 a shape, MS-J114 a type, MS-J115 not
-            finite, MS-J116 a metric, count or other entry beside the update, MS-J117 text where numbers belong.
+            finite, MS-J116 a metric, count or other entry beside the update, MS-J117 text where numbers belong,
+            MS-J170 statistics that are no fingerprint.
     """
     kind = str(getattr(kind, "value", kind))
     if not isinstance(data, dict) or not isinstance(meta, dict):
@@ -73,6 +76,16 @@ def released(kind: Any, data: Any, meta: Any, allowed: AllowList, *, packing: st
     if kind in SCORES:
         numbers, beside = _metrics(data, allowed), _meta(meta, allowed)
         return Outgoing(kind, numbers, beside, {"scalars": numbers | _scalars(beside)})
+    if kind in STATISTICS:
+        if not allowed.statistics:
+            raise _stopped("MS-J111", "statistics of its cases, which this site does not tell")
+        try:
+            told = remade(data)
+        except InputError as error:
+            raise OutgoingError(error.code, f"it would have sent statistics: {error.what}", mend=_MEND) from error
+        beside = _meta(meta, allowed)
+        row = {"scalars": _scalars(beside), "fingerprint_cases": told["fingerprint"]["cases"]}
+        return Outgoing(kind, told, beside, row)
     raise _stopped("MS-J111", f"a message of kind {_shown(kind)}")
 
 

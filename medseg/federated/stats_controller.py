@@ -1,0 +1,192 @@
+"""NVFLARE's server side of the statistics: asks all sites twice, compares them, and writes what they can agree on.
+
+As in a training, each question has a deadline and a quorum, a site that is killed or slow is not waited for, and what is no
+fingerprint is not used.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nvflare.apis.controller_spec import ClientTask, Task
+from nvflare.apis.dxo import DXO, DataKind, from_shareable
+from nvflare.apis.fl_constant import FLContextKey, ReturnCode
+from nvflare.apis.impl.controller import Controller
+
+from medseg.bundle.shipped import find_bundle
+from medseg.errors import InputError, MedsegError
+from medseg.federated.agreement import agree, bins_for
+from medseg.federated.bundle_hash import require_hash
+from medseg.federated.reference import channels_and_labels
+from medseg.federated.rounds import FAILED, REFUSED, USED, Answer, Round, over
+from medseg.federated.server_state import write_failure
+from medseg.federated.site_file import read_site_file
+from medseg.federated.statistics import heard, question
+from medseg.federated.stats_executor import STATS
+from medseg.federated.stats_report import write_report
+
+if TYPE_CHECKING:
+    from nvflare.apis.client import Client
+    from nvflare.apis.fl_context import FLContext
+    from nvflare.apis.shareable import Shareable
+    from nvflare.apis.signal import Signal
+
+    from medseg.federated.fingerprint import Bins, Fingerprint
+    from medseg.federated.site_file import SiteFile
+    from medseg.labels import LabelTable
+
+
+#: Folder of the report in the job's own, which whoever submitted it can fetch.
+FETCHED = "medseg_stats"
+
+
+class StatsController(Controller):
+    """Compares the data of all connected sites.
+
+    Args:
+        run: name under which the server keeps what it writes.
+        bundle: name of the one that is to be trained; '': there is none yet.
+        bundle_hash: of it, as the sites check it too.
+        at_least: cases below which a site is to say nothing; a site's own number counts where it is higher.
+        quorum: sites that must answer.
+        deadline_s: for a site to read its cases and answer.
+        grace_s: for the others once the quorum has answered.
+    """
+
+    def __init__(
+        self,
+        run: str = "stats",
+        bundle: str = "",
+        bundle_hash: str = "",
+        at_least: int = 5,
+        quorum: int = 2,
+        deadline_s: float = 3600.0,
+        grace_s: float = 600.0,
+    ) -> None:
+        super().__init__()
+        self.run = run
+        self.bundle = bundle
+        self.bundle_hash = bundle_hash
+        self.at_least = at_least
+        self.quorum = quorum
+        self.deadline_s = deadline_s
+        self.grace_s = grace_s
+        self._round: Round | None = None
+        self._heard: dict[str, tuple[Fingerprint, bool]] = {}
+
+    def start_controller(self, fl_ctx: FLContext) -> None:
+        """Nothing: `control_flow` does all, so that what goes wrong is told in one place."""
+
+    def stop_controller(self, fl_ctx: FLContext) -> None:
+        """End the question that is open."""
+        self.cancel_all_tasks(fl_ctx=fl_ctx)
+
+    def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        """Both questions, and the report."""
+        workspace: Any = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)
+        folder = Path(workspace.get_root_dir(), "medseg_results", Path(self.run).name)
+        try:
+            said = read_site_file(workspace.get_site_config_dir())
+            folder = Path(said.work or folder.parent, folder.name)
+            labels = self._labels(said)
+            first = self._ask((), abort_signal, fl_ctx)
+            training = [one for one, held_out in first.values() if not held_out]
+            last = self._ask(bins_for(training), abort_signal, fl_ctx)
+            if abort_signal.triggered:
+                return
+            held_out = [site for site, (_, apart) in last.items() if apart]
+            if len(held_out) == len(last):
+                msg = f"all of {', '.join(held_out)} are held out"
+                raise self._too_few(msg)
+            found = agree({site: one for site, (one, _) in last.items()}, labels, held_out)
+            write_report(folder, found)
+            write_report(Path(workspace.get_run_dir(fl_ctx.get_job_id()), FETCHED), found)
+        except Exception as error:  # noqa: BLE001  the job must end, and say why
+            self.log_exception(fl_ctx, f"the statistics failed: {error}")
+            write_failure(folder, error)
+            self.system_panic(str(error), fl_ctx)
+
+    def process_result_of_unknown_task(
+        self, client: Client, task_name: str, client_task_id: str, result: Shareable, fl_ctx: FLContext
+    ) -> None:
+        """An answer that came too late: it is told and left out."""
+        del client_task_id, result
+        self.log_warning(fl_ctx, f"site {client.name} answered {task_name} too late; it is left out")
+
+    def _labels(self, said: SiteFile) -> LabelTable | None:
+        if not self.bundle:
+            return None
+        root = find_bundle(said.bundle or self.bundle)
+        require_hash(root, self.bundle_hash)
+        return channels_and_labels(root)[1]
+
+    def _ask(self, bins: tuple[Bins, ...], abort: Signal, fl_ctx: FLContext) -> dict[str, tuple[Fingerprint, bool]]:
+        """The answers of all sites to one question, by name.
+
+        Raises:
+            InputError: MS-J174 fewer than the quorum answered.
+        """
+        engine: Any = self._engine
+        targets = tuple(sorted(client.name for client in engine.get_clients()))
+        if len(targets) < self.quorum:
+            msg = f"{len(targets)} are connected"
+            raise self._too_few(msg)
+        self._heard = {}
+        self._round = seen = Round(targets, time.monotonic())
+        task = Task(
+            STATS,
+            DXO(DataKind.APP_DEFINED, data=question(self.at_least, bins)).to_shareable(),
+            timeout=math.ceil(self.deadline_s) + 60,
+            after_task_sent_cb=self._sent,
+            result_received_cb=self._received,
+        )
+        self.broadcast(task, fl_ctx, targets=list(targets), min_responses=len(targets))
+        why = None
+        while why is None and not abort.triggered:
+            gone = [site for site in targets if self.get_client_disconnect_time(site) is not None]
+            why = over(seen, time.monotonic(), quorum=self.quorum, deadline_s=self.deadline_s, grace_s=self.grace_s,
+                       gone=gone)  # fmt: skip
+            time.sleep(0.1)
+        self.cancel_task(task)
+        for site in targets:
+            if seen.outcome(site) != USED:
+                told = seen.answers[site].why if site in seen.answers else f"it sent nothing ({why})"
+                self.log_warning(fl_ctx, f"site {site} is left out: {told}")
+        found = {site: self._heard[site] for site in targets if seen.outcome(site) == USED}
+        if len(found) < self.quorum and not abort.triggered:
+            msg = f"{len(found)} of {len(targets)} answered ({why})"
+            raise self._too_few(msg)
+        return found
+
+    def _too_few(self, what: str) -> InputError:
+        mend = "bring the sites back, or ask for fewer (--quorum)"
+        return InputError("MS-J174", f"{self.quorum} sites are to be compared, and {what}", mend=mend)
+
+    def _sent(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
+        del fl_ctx
+        if self._round is not None:
+            self._round.take(client_task.client.name, time.monotonic())
+
+    def _received(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
+        site, result = client_task.client.name, client_task.result
+        answer = Answer(REFUSED, why="it sent nothing") if result is None else self._judged(site, result)
+        client_task.result = None
+        if self._round is None or not self._round.answer(site, answer, time.monotonic()):
+            self.log_warning(fl_ctx, f"site {site} answered twice, or was not asked; it is left out")
+
+    def _judged(self, site: str, result: Shareable) -> Answer:
+        code = str(result.get_return_code())
+        if code == ReturnCode.TASK_RESULT_FILTER_ERROR:
+            return Answer(FAILED, why="its own privacy policy stopped the answer")
+        if code != ReturnCode.OK:
+            return Answer(FAILED, why=f"it could not answer ({code}); its own log says why")
+        try:
+            self._heard[site] = heard(from_shareable(result).data)
+        except MedsegError as error:
+            return Answer(REFUSED, why=f"{error.code} {error.what}")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            return Answer(REFUSED, why=f"it sent what is no answer ({type(error).__name__})")
+        return Answer(USED)
