@@ -8,9 +8,10 @@ are. Validation, checkpoints and final weights of the recipe are switched off: h
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -318,7 +319,7 @@ def cause_of(error: BaseException) -> MedsegError | None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """MONAI's own deprecations and missing optional codecs say nothing to a site."""
-    with warnings.catch_warnings():
+    """MONAI's own deprecations say nothing to a site; its handlers' lines go where medseg's messages go, to stderr."""
+    with warnings.catch_warnings(), redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")
         yield
