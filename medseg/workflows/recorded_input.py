@@ -28,19 +28,20 @@ class RecordedInput:
 
     Args:
         source: where they were found.
-        cases: with the names that the records give them.
+        cases: name in the record -> case of that name.
         key: of their pseudonyms.
         names: pseudonym -> what the case would be called.
     """
 
     source: Path
-    cases: tuple[Case, ...]
+    cases: Mapping[str, Case]
     key: Key | None = None
     names: Mapping[str, str] = field(default_factory=dict)
 
     def identity(self, out: Path) -> Identity:
         """How the cases are called in a run into `out`."""
-        return Identity(self.source, out, "name" if self.key is None else "pseudonym", self.key, self.names)
+        mode = "name" if self.key is None else "pseudonym" if len(self.names) == len(self.cases) else "auto"
+        return Identity(self.source, out, mode, self.key, self.names)
 
 
 def find_input(
@@ -55,7 +56,7 @@ def find_input(
     """The cases of records, each file as it was.
 
     Args:
-        records: case -> record, all with pseudonyms of one key or all without.
+        records: case -> record.
         source: where the input lies now; None: below one of `bases`, as the records' own paths say.
         bases: folders.
         channels: that the bundle wants.
@@ -70,22 +71,23 @@ def find_input(
         raise RecordError("MS-V124", what, file=file, mend="call medseg.predict with the same array")
     tops = [source] if source is not None else [base for base in bases if _leads(base, records)]
     if not tops:
-        raise _missing(list(records), file)
+        raise _missing(list(records), file, named=False)
     top = tops[0]
     rows = [row for record in records.values() for row in record["input"]["files"]]
     there = Contents(top, (row["bytes"] for row in rows))
     candidates = _candidates(top, channels)
-    key = _key(top, next(iter(records.values()))["input"].get("key"), key_file, file)
-    found, names = [], {}
+    key = _key(top, {mark for record in records.values() if (mark := record["input"].get("key"))}, key_file, file)
+    found, names = {}, {}
     for name, record in records.items():
         case = next((case for case in candidates if _holds(case.images, record, there)), None)
         if case is None:
             continue
-        found.append(Case(name, case.images, options=_options(record, there, file)))
-        names[name] = case.name
-    if lost := [name for name in records if name not in names]:
-        raise _missing(lost, file, top)
-    return RecordedInput(top, tuple(found), key, names if key is not None else {})
+        found[name] = Case(name, case.images, options=_options(record, there, file))
+        if record["input"].get("key"):
+            names[name] = case.name
+    if lost := [name for name in records if name not in found]:
+        raise _missing(lost, file, named=source is not None)
+    return RecordedInput(top, found, key, names)
 
 
 def _leads(base: Path, records: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -137,12 +139,12 @@ def _series_uid(paths: Iterable[Path]) -> str:
     return str(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]).SeriesInstanceUID)
 
 
-def _key(top: Path, mark: str | None, key_file: Path | None, file: Path) -> Key | None:
-    """The key of the pseudonyms that a record was made with."""
-    if mark is None:
+def _key(top: Path, marks: set[str], key_file: Path | None, file: Path) -> Key | None:
+    """The key of the pseudonyms that records were made with."""
+    if not marks:
         return None
     key = find_key(top) if key_file is None else read_key(key_file)
-    if key is None or key.mark != mark:
+    if key is None or marks != {key.mark}:
         here = "is not by the input" if key is None else "is another one"
         raise RecordError(
             "MS-V122",
@@ -153,9 +155,9 @@ def _key(top: Path, mark: str | None, key_file: Path | None, file: Path) -> Key 
     return key
 
 
-def _missing(names: Sequence[str], file: Path, top: Path | None = None) -> RecordError:
+def _missing(names: Sequence[str], file: Path, *, named: bool) -> RecordError:
     shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-    where = "from here" if top is None else "at the place named"
+    where = "at the place named" if named else "from here"
     return RecordError(
         "MS-V122",
         f"the input of {shown} is not found {where} as it was: a file is missing, or its content was changed since",

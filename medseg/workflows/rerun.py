@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from medseg.workflows.layout import RECORD, CaseFiles
 from medseg.workflows.lock import output_lock
 from medseg.workflows.record import read_record
 from medseg.workflows.recorded import bundle_root, case_records, require_versions
-from medseg.workflows.recorded_input import RecordedInput, find_input
+from medseg.workflows.recorded_input import find_input
 from medseg.workflows.reporter import Reporter
 from medseg.workflows.resume import open_folder
 from medseg.workflows.run import Run
@@ -120,31 +119,24 @@ def rerun(
     require_versions(records, path)
     root = bundle_root(records, bundle, path)
     hear = progress or Reporter()
-    groups = [
-        (settings, dict(group))
-        for settings, group in groupby(
-            sorted(records.items(), key=lambda item: (str(_asked(item[1])), item[0])),
-            key=lambda item: _asked(item[1]),
-        )
-    ]
     loaded: dict[str, Bundle] = {}
     jobs = []
-    for _, group in groups:  # all that could be refused comes before anything is computed
-        settings, threads = _settings(next(iter(group.values())), device, path)
+    for names in _together(records):  # all that could be refused comes before anything is computed
+        settings, threads = _settings(records[names[0]], device, path)
         if settings.device not in loaded:
             loaded[settings.device] = load_bundle(root, device=settings.device)
         ready = with_engine(loaded[settings.device], settings.engine, settings.method, threads=threads)
         if settings.method is not None:
             (check_instance_method if ready.finds_instances else check_method)(settings.method, ready)
-        found = find_input(
-            group,
-            None if source is None else Path(source),
-            (Path.cwd(), path.parent),
-            channels=ready.channels,
-            key_file=None if case_key is None else Path(case_key),
-            file=path,
-        )
-        jobs.append((settings, threads, ready, found))
+        jobs.append((names, settings, ready))
+    found = find_input(
+        records,
+        None if source is None else Path(source),
+        (Path.cwd(), path.parent),
+        channels=jobs[0][2].channels,
+        key_file=None if case_key is None else Path(case_key),
+        file=path,
+    )
     with ExitStack() as stack:
         stack.enter_context(hear)
         if out is None:
@@ -152,31 +144,24 @@ def rerun(
         place = Path(out)
         work = stack.enter_context(output_lock(place))
         reports = []
-        for n, (settings, threads, ready, found) in enumerate(jobs):
-            hear.plan(f"{len(found.cases)} of {len(records)} cases again | {ready.name} | {settings.device}")
-            with computing(threads=threads, deterministic=settings.deterministic):
-                reports.append(_again(settings, ready, found, place, work, hear, first=n == 0))
+        for names, settings, ready in jobs:
+            run = Run([found.cases[n] for n in names], ready, settings, place, work, hear, found.identity(place))
+            if not reports:
+                open_folder(place, run.fixed, resume=False, overwrite=False)
+            hear.plan(f"{len(names)} of {len(records)} cases again | {ready.name} | {settings.device}")
+            with computing(threads=settings.threads, deterministic=settings.deterministic):
+                reports.append(run.all(resume=bool(reports)))
         return _compared(records, reports, place)
 
 
-def _again(
-    settings: Settings, bundle: Bundle, found: RecordedInput, out: Path, work: Path, hear: Reporter, *, first: bool
-) -> PredictReport:
-    run = Run(found.cases, bundle, settings, out, work, hear, found.identity(out))
-    open_folder(out, run.fixed, resume=not first, overwrite=False)
-    return run.all(resume=not first)
-
-
-def _asked(record: Mapping[str, Any]) -> tuple[str, ...]:
-    """What cases that are made again together share."""
-    asked, ran = record["parameters"], record["inference"]
-    shared = [
-        {k: v for k, v in asked.items() if k != "read"},
-        ran["device"],
-        ran["threads"],
-        record["input"].get("key"),
-    ]
-    return tuple(map(str, shared))
+def _together(records: Records) -> list[list[str]]:
+    """The cases that were asked for and computed in one way, each way for itself."""
+    ways: dict[str, list[str]] = {}
+    for name, record in records.items():
+        asked, ran = record["parameters"], record["inference"]
+        way = [{key: value for key, value in asked.items() if key != "read"}, ran["device"], ran["threads"]]
+        ways.setdefault(str(way), []).append(name)
+    return list(ways.values())
 
 
 def _settings(record: Mapping[str, Any], device: str | None, path: Path) -> tuple[Settings, int]:
