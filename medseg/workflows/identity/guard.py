@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -66,9 +67,16 @@ class _Hidden(logging.Filter):
     def __init__(self, tell: Callable[[], Teller]) -> None:
         super().__init__()
         self.tell = tell
+        self.busy = threading.local()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self.tell().text(record.getMessage()), ()
-        if record.exc_info and record.exc_info[1] is not None:
-            told(record.exc_info[1], self.tell())
+        if getattr(self.busy, "now", False):  # looking for what is to be hidden, a library wrote a line
+            return False
+        self.busy.now = True
+        try:
+            record.msg, record.args = self.tell().text(record.getMessage()), ()
+            if record.exc_info and record.exc_info[1] is not None:
+                told(record.exc_info[1], self.tell())
+        finally:
+            self.busy.now = False
         return True

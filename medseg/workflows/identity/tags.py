@@ -6,6 +6,7 @@ medseg's own messages quote no such tag; a library's may. Nothing of this is kep
 from __future__ import annotations
 
 import warnings
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pydicom
@@ -41,7 +42,8 @@ _FILES = 2
 def values_in(root: Path) -> dict[str, str]:
     """Value -> what may stand instead, such as '[PatientName]', of the first files of a DICOM folder or of one file."""
     try:
-        files = [file for file in find_files(root) if sniff(file) == "dicom"][:_FILES] if root.is_dir() else [root]
+        files = find_files(root) if root.is_dir() else [root]
+        files = list(islice((file for file in files if sniff(file) == "dicom"), _FILES))
     except (MedsegError, OSError):
         return {}
     found: dict[str, str] = {}
