@@ -1,0 +1,339 @@
+"""A federation over real gRPC with mutual TLS on this machine: a server and three sites, each a process of its own.
+
+One server serves all tests. Sites are killed as machines die: with SIGKILL, their training too, without a word to anybody.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
+import pytest
+
+from medseg.federated.certificates import CertificateError, greet
+from medseg.federated.join import write_site_file
+from medseg.federated.kit import read_kit
+from medseg.federated.prepare import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")]
+
+#: In names, headers and voxels of every image.
+NAME, BYTES = "PATIENT_0815", b"planted-bytes-4711"
+VOXELS = np.array([123.4567, 101.2345, 145.6789, 133.3333], np.float32)
+#: Short rounds; a site that is missing is waited for no longer than this.
+DEADLINE_S, GRACE_S = 120, 5
+
+
+class Federation:
+    """Processes, by the name of whose they are."""
+
+    def __init__(self, root: Path, bundle: Path, data: dict[str, Path]) -> None:
+        self.root, self.data = root, data
+        self.kits = root / "made"
+        self.lead = self.kits / "admins" / "lead@example.org"
+        self.bundles = {name: shutil.copytree(bundle, root / name / bundle.name) for name in data}
+        self.bundle = bundle
+        self.running: dict[str, subprocess.Popen] = {}
+
+    def site(self, name: str) -> Path:
+        return self.kits / "sites" / name
+
+    def start(self, name: str, *words: str) -> None:
+        with (self.root / f"{name}.txt").open("ab") as told:
+            self.running[name] = subprocess.Popen(
+                [sys.executable, "-u", "-m", *words], cwd=self.root, stdout=told, stderr=told, start_new_session=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+
+    def serve(self) -> None:
+        self.start("server", "medseg", "federate", "serve", str(self.kits / "server"), "-b", str(self.bundle))
+        port = read_kit(self.kits / "server").port
+        wait_for(lambda: socket.create_connection(("localhost", port), 1).close() or True)
+
+    def join(self, name: str) -> None:
+        """By the command, which looks first and begins again what dies."""
+        words = ["--data", str(self.data[name]), "-b", str(self.bundles[name])]
+        self.start(name, "medseg", "federate", "join", str(self.site(name)), *words)
+
+    def be(self, name: str) -> None:
+        """By the command's process alone: what is killed stays dead."""
+        kit = read_kit(self.site(name))
+        write_site_file(kit, self.data[name], self.bundles[name])
+        words = ["--name", name, "--organisation", kit.organisation]
+        self.start(name, "medseg.federated.site_process", str(kit.root), *words)
+
+    def family(self, name: str) -> list[psutil.Process]:
+        process = psutil.Process(self.running[name].pid)
+        return [*process.children(recursive=True), process]
+
+    def kill(self, name: str, *, only_nvflare: bool = False) -> list[psutil.Process]:
+        """As when the machine dies: SIGKILL to all of it; or to all but the command that begins it again."""
+        family = self.family(name)[: -1 if only_nvflare else None]
+        for one in family:
+            one.kill()
+        psutil.wait_procs(family, timeout=10)
+        if not only_nvflare:
+            self.running.pop(name).wait(10)
+        return family
+
+    def asked(self, *words: str, timeout: float = 400.0) -> tuple[int, dict, str]:
+        """A command of the lead: its exit code, its JSON, what it told."""
+        done = subprocess.run(
+            [sys.executable, "-m", "medseg", "federate", words[0], str(self.lead), *words[1:], "--json"],
+            cwd=self.root, capture_output=True, text=True, check=False, timeout=timeout,
+        )  # fmt: skip
+        return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
+
+    def submitted(self, run: str, *words: str, rounds: int = 2, quorum: int = 2, steps: int = 8) -> subprocess.Popen:
+        """A training begun and followed by `medseg federate submit --wait`."""
+        algorithm = self.root / f"{run}.yaml"
+        algorithm.write_text(
+            f"rounds: {rounds}\nlocal_steps: {steps}\nlocal_epochs: null\nquorum: {quorum}\n"
+            f"deadline_s: {DEADLINE_S}\ngrace_s: {GRACE_S}\nvalidate_every: 10\n",
+            encoding="utf-8",
+        )
+        words = (str(self.lead), str(self.bundle), "-n", run, "--algorithm", str(algorithm), "--wait", "--json", *words)
+        return subprocess.Popen(
+            [sys.executable, "-m", "medseg", "federate", "submit", *words],
+            cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def connected(self, *names: str) -> None:
+        wait_for(lambda: set(self.asked("status")[1].get("sites", ())) >= set(names), 90)
+
+    def training(self, name: str, run: str) -> Callable[[], bool]:
+        return (self.site(name) / "medseg_work" / run / "progress.json").exists
+
+    def rounds(self, run: str) -> list[dict]:
+        path = self.kits / "server" / "medseg_results" / run / "rounds.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    def job_processes(self) -> list[psutil.Process]:
+        """Of any job of this federation, whoever began them."""
+        found = []
+        for one in psutil.process_iter(["cmdline"]):
+            words = " ".join(one.info["cmdline"] or ())
+            if str(self.root) in words and ("worker_process" in words or "runner_process" in words):
+                found.append(one)
+        return found
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            if condition():
+                return
+        except OSError:
+            pass
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def ended(process: subprocess.Popen) -> tuple[int, dict, str]:
+    out, told = process.communicate(timeout=400)
+    return process.returncode, json.loads(out) if out else {}, told
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory, kits, small_recipe, cubes):
+    root = tmp_path_factory.mktemp("federation")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    old = f"port: {read_kit(kits / 'server').port}"
+    project = (kits.parent / "project.yaml").read_text(encoding="utf-8").replace(old, f"port: {port}")
+    (root / "project.yaml").write_text(project + "heart_beat_timeout_s: 30\n", encoding="utf-8")
+    prepare(root / "project.yaml", root / "made", bundle=small_recipe)
+    data = {}
+    for n, count in ((1, 7), (2, 6), (3, 5)):
+        data[f"site-{n}"] = cubes(root / f"scans-{n}", range(10 * n, 10 * n + count), prefix=f"{NAME}_{n}")
+        plant(data[f"site-{n}"])
+    found = Federation(root, small_recipe, data)
+    try:
+        found.serve()
+        found.join("site-1")
+        found.be("site-2")
+        found.be("site-3")
+        found.connected("site-1", "site-2", "site-3")
+        yield found
+    finally:
+        left = [one for name in list(found.running) for one in found.family(name)] + found.job_processes()
+        for one in left:
+            one.kill()
+        psutil.wait_procs(left, timeout=10)
+
+
+def plant(folder: Path) -> None:
+    """Put what must be found nowhere else into headers and voxels."""
+    import nibabel as nib
+
+    for path in (folder / "imagesTr").iterdir():
+        image = nib.load(path)
+        values = np.asarray(image.dataobj).copy()
+        values[:4, 0, 0] = VOXELS  # neighbours in the file
+        changed = nib.Nifti1Image(values, image.affine)
+        changed.header["descrip"] = BYTES
+        nib.save(changed, path)
+
+
+def test_three_sites_train_one_model_and_every_site_has_it_as_a_bundle(federation):
+    code, job, told = ended(federation.submitted("plain"))
+    assert code == 0, told
+    assert job["status"] == "FINISHED:COMPLETED"
+    rows = federation.rounds("plain")
+    assert [row["round"] for row in rows] == [0, 1, 2]
+    assert all(one["outcome"] == "used" for row in rows[:2] for one in row["sites"].values())
+    assert [round(one["share"], 6) for one in rows[0]["sites"].values()] == [round(n / 15, 6) for n in (6, 5, 4)]
+    weights = {name: (federation.site(name) / "medseg_work/plain/global/models/model.safetensors") for name in federation.data}  # fmt: skip
+    assert len({path.read_bytes() for path in weights.values()}) == 1
+    assert "round 2 of 2: 3 of 3 sites" in told
+
+
+def test_status_names_sites_jobs_and_what_may_be_promised(federation):
+    code, state, _ = federation.asked("status")
+    assert code == 0
+    assert set(state["sites"]) == {"site-1", "site-2", "site-3"}
+    assert state["missing"] == []
+    assert [job["status"] for job in state["jobs"]][-1] == "FINISHED:COMPLETED"
+    assert any("the server sees each site's update" in line for line in state["promises"])
+    assert federation.asked("status", state["jobs"][-1]["id"])[0] == 0
+    assert federation.asked("status", "00000000-0000-0000-0000-000000000000")[0] == 2
+
+
+def test_a_site_that_is_killed_in_round_1_costs_its_update_and_nothing_else(federation):
+    began = time.monotonic()
+    following = federation.submitted("killed", steps=60)
+    wait_for(federation.training("site-3", "killed"))
+    federation.kill("site-3")
+    killed = time.monotonic()
+    code, _, told = ended(following)
+    assert code == 0, told
+    rows = federation.rounds("killed")
+    assert rows[0]["sites"]["site-3"]["outcome"] == "missing"
+    assert [rows[n]["sites"][name]["outcome"] for n in (0, 1) for name in ("site-1", "site-2")] == ["used"] * 4
+    assert "round 1: site site-3 is missing" in told
+    assert time.monotonic() - killed < DEADLINE_S + 60, time.monotonic() - began
+    federation.be("site-3")
+    federation.connected("site-3")
+
+
+def test_a_site_that_is_killed_and_begun_again_at_once_costs_no_more(federation):
+    following = federation.submitted("again", steps=60)
+    wait_for(federation.training("site-1", "again"))
+    federation.kill("site-1", only_nvflare=True)  # `medseg federate join` begins it again
+    code, _, told = ended(following)
+    assert code == 0, told
+    rows = federation.rounds("again")
+    assert rows[0]["sites"]["site-1"]["outcome"] == "missing"
+    assert [rows[n]["sites"][name]["outcome"] for n in (0, 1) for name in ("site-2", "site-3")] == ["used"] * 4
+    federation.connected("site-1")
+
+
+def test_below_the_quorum_with_an_edited_bundle_the_job_fails_names_it_and_leaves_no_process(federation):
+    with (federation.bundles["site-2"] / "configs" / "train.json").open("a", encoding="utf-8") as file:
+        file.write("\n")
+    code, job, told = ended(federation.submitted("edited", quorum=3))
+    assert code == 3, told
+    assert job["status"] == "FINISHED:EXECUTION_EXCEPTION"
+    assert "MS-J018" in told
+    assert "site site-2 is failed: it has another bundle, or one that was edited, and refused the job" in told
+    failure = json.loads((federation.kits / "server/medseg_results/edited/failure.json").read_text(encoding="utf-8"))
+    assert failure["code"] == "MS-J018"
+    assert not (federation.site("site-2") / "medseg_work" / "edited").exists()  # it trained nothing
+    wait_for(lambda: not federation.job_processes(), 30)
+    shutil.copy(federation.bundle / "configs/train.json", federation.bundles["site-2"] / "configs")
+
+
+def test_a_job_that_is_stopped_leaves_no_process_and_exits_3(federation):
+    following = federation.submitted("stopped", rounds=50, steps=60)
+    wait_for(federation.training("site-2", "stopped"))
+    running = next(job for job in federation.asked("status")[1]["jobs"] if job["name"] == "stopped")
+    done = subprocess.run(
+        [sys.executable, "-m", "medseg", "federate", "abort", str(federation.lead), running["id"]],
+        cwd=federation.root, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    code, job, told = ended(following)
+    assert code == 3, told
+    assert job["status"] == "FINISHED:ABORTED"
+    assert "MS-J063" in told
+    wait_for(lambda: not federation.job_processes(), 60)
+
+
+def test_a_site_of_another_project_is_not_let_in(federation, kits, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("strangers")
+    shutil.copy(federation.root / "project.yaml", folder)
+    prepare(folder / "project.yaml", folder / "made")
+    stranger = read_kit(folder / "made" / "sites" / "site-3")
+    with pytest.raises(CertificateError, match="not of this project"):
+        greet(stranger)
+    shutil.copy(federation.site("site-3") / "startup/rootCA.pem", stranger.startup)  # it believes in the server
+    with pytest.raises(CertificateError, match="does not accept"):
+        greet(stranger)
+    federation.kill("site-3")
+    before = (federation.kits / "server" / "log.txt").read_text(encoding="utf-8").count("New client site-3@")
+    assert before > 0
+    federation.start(
+        "stranger",
+        "medseg.federated.site_process",
+        str(stranger.root),
+        "--name",
+        "site-3",
+        "--organisation",
+        "hospital_3",
+    )
+    log = stranger.root / "log.txt"
+    wait_for(lambda: "registered aux handler" in log.read_text(encoding="utf-8"))
+    time.sleep(10)  # one of this project has registered two seconds later
+    assert "Successfully registered" not in log.read_text(encoding="utf-8")
+    server = (federation.kits / "server" / "log.txt").read_text(encoding="utf-8")
+    assert server.count("New client site-3@") == before
+    federation.kill("stranger")
+
+
+def test_a_member_looks_on_and_submits_nothing(federation):
+    member = replace(read_kit(federation.lead), root=federation.kits / "admins" / "member@example.org").root
+    told = {}
+    for words in (["status", str(member)], ["submit", str(member), str(federation.bundle), "-n", "mine"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "medseg", "federate", *words],
+            cwd=federation.root, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        told[words[0]] = (done.returncode, done.stderr)
+    assert told["status"][0] == 0
+    assert told["submit"][0] == 2
+    assert "MS-J066" in told["submit"][1]
+
+
+def test_nothing_planted_in_images_is_outside_the_sites(federation):
+    """Last: over all that the jobs above left at the server and with the lead."""
+    planted = (NAME.encode(), BYTES, VOXELS.tobytes(), VOXELS.astype(">f4").tobytes())
+    looked = 0
+    for folder in (federation.kits / "server", federation.lead, federation.root / "server.txt"):
+        for path in [folder] if folder.is_file() else [one for one in folder.rglob("*") if one.is_file()]:
+            content = path.read_bytes()
+            looked += 1
+            assert not [what for what in planted if what in content], path
+            assert NAME not in path.name
+    assert looked > 30
+    import gzip
+
+    for path in (federation.root / "scans-1" / "imagesTr").iterdir():  # the search would find it where it is
+        content = gzip.decompress(path.read_bytes())
+        assert BYTES in content
+        assert VOXELS.tobytes() in content
+        assert NAME in path.name
