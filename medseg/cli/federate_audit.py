@@ -66,7 +66,9 @@ def _summary(found: Audit) -> Iterator[str]:
     from medseg.federated.privacy.manifest import NOTHING, REFUSED, SENT
 
     counts = (found.count(SENT), found.count(REFUSED), found.count(NOTHING))
-    yield "{} sent, {} refused, {} without a result; {:.1f} MB left".format(*counts, found.bytes_sent / 1e6)
+    size = found.bytes_sent
+    left = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
+    yield "{} sent, {} refused, {} without a result; {} left".format(*counts, left)
     if found.broken:
         yield f"warning: {found.broken} lines cannot be read"
     yield "no noise was added: no epsilon" if found.spent is None else str(found.spent)
