@@ -9,6 +9,7 @@ below the quorum the job fails, and says so.
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from medseg.federated.exchange import (
     ROUND,
     UpdateError,
     check_update,
+    completed,
     dxo_to_update,
     scalar_metrics,
     shapes_of,
@@ -42,8 +44,9 @@ from medseg.federated.executor import SCORE, TRAIN, VALIDATE
 from medseg.federated.initial import initial_state
 from medseg.federated.overrides import check_overrides
 from medseg.federated.privacy.packing import unpack
+from medseg.federated.results import write_result
 from medseg.federated.rounds import FAILED, LOST, REFUSED, TESTED, USED, Answer, Round, over
-from medseg.federated.server_state import ServerState, add_round, load_state, save_state, write_failure
+from medseg.federated.server_state import ROUNDS, ServerState, add_round, load_state, save_state, write_failure
 from medseg.federated.server_table import row_of, scalars_of
 from medseg.federated.site_file import read_site_file
 from medseg.writers.tensorboard import EventFile
@@ -153,6 +156,8 @@ class MedsegController(Controller):
             if abort.triggered:
                 return
         self._last_validation(now, how, folder, events, abort, fl_ctx)
+        write_result(root, completed(initial.state, now.state), folder / "global")
+        _hand_over(folder, fl_ctx)
 
     def _one_round(
         self,
@@ -271,6 +276,15 @@ class MedsegController(Controller):
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             return Answer(REFUSED, why=f"it sent what is no update ({type(error).__name__})")
         return Answer(USED, update)
+
+
+def _hand_over(folder: Path, fl_ctx: FLContext) -> None:
+    """Put the model and the table into what NVFLARE keeps of the job, for whoever submitted it."""
+    workspace: Any = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)
+    target = Path(workspace.get_run_dir(fl_ctx.get_job_id()), "medseg")
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(folder / "global", target / "global")
+    shutil.copyfile(folder / ROUNDS, target / ROUNDS)
 
 
 def below_quorum(number: int, seen: Round, quorum: int, why: str) -> UpdateError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -77,6 +78,8 @@ def run_simulator(
         finally:
             end(process)
     if process.returncode == 0 and not (server / FAILURE).is_file():
+        if workspace.parent != work:
+            shutil.rmtree(workspace.parent, ignore_errors=True)
         return
     raise _failure(server / FAILURE, log)
 

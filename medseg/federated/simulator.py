@@ -9,7 +9,10 @@ simulated sites one `local/`; here each has its own, as in reality.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +61,18 @@ class _Sites(SimulatorClientRunner):
         return stop, following, ended
 
 
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone, however it ended; NVFLARE's site processes follow."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def main(spec: dict[str, Any]) -> int:
     """Run a simulation to its end; 0 where the job did not fail."""
     local = Path(spec["workspace"], "local")
@@ -73,4 +88,5 @@ def main(spec: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     sys.exit(main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))

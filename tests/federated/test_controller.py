@@ -17,6 +17,7 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
 
+from medseg.bundle.weights import read_weights
 from medseg.federated.algorithm import Algorithm, ServerOptimiser
 from medseg.federated.bundle_hash import bundle_hash
 from medseg.federated.controller import MedsegController
@@ -68,7 +69,11 @@ def server(small_recipe, tmp_path):
         controller.system_panic = lambda reason, fl_ctx: panics.append(reason)
         controller.log_warning = lambda fl_ctx, text, **_: panics.append(text)
         context = FLContext()
-        workspace = SimpleNamespace(get_root_dir=lambda: str(tmp_path), get_site_config_dir=lambda: str(local))
+        workspace = SimpleNamespace(
+            get_root_dir=lambda: str(tmp_path),
+            get_site_config_dir=lambda: str(local),
+            get_run_dir=lambda job: str(tmp_path / "job"),
+        )
         context.set_prop(FLContextKey.WORKSPACE_OBJECT, workspace, private=True)
         controller.control_flow(Signal(), context)
         return tmp_path / "kept" / "run", panics
@@ -119,6 +124,10 @@ def test_the_mean_is_weighted_by_cases_with_a_cap(server, small_recipe):
     assert rows[0]["drift"] == pytest.approx(0.35 * math.sqrt(count), rel=1e-4)
     assert {one["outcome"] for one in rows[2]["sites"].values()} == {"tested"}
     assert list((folder / "training").glob("events.*"))
+    for place in (folder, folder.parents[1] / "job" / "medseg"):  # what NVFLARE keeps of the job has it too
+        weights = read_weights(place / "global" / "models" / "model.safetensors")
+        assert all(torch.equal(weights[name], value.half()) for name, value in load_state(folder).state.items())
+        assert (place / "rounds.jsonl").is_file()
 
 
 def test_the_servers_adam_is_the_papers(server, small_recipe):
