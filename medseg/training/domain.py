@@ -74,7 +74,8 @@ def domain_of(cases: Sequence[Mapping[str, Any]], labels: LabelTable, *, instanc
     Volumes are those of structures that every case has: of others it is no news that one is absent.
 
     Args:
-        cases: `{"image": path or paths of the channels, "label": path}` each.
+        cases: `{"image": path or paths of the channels, "label": path}` each; those that a recipe sees several times
+            an epoch are measured once.
         labels: what the values of the label maps mean.
         instances: the label maps hold ids, and class c is the label c + 1.
 
@@ -82,8 +83,8 @@ def domain_of(cases: Sequence[Mapping[str, Any]], labels: LabelTable, *, instanc
         InputError: a scan or label map cannot be read.
         ValueError: there is no case, or one is constant.
     """
-    step = max(1, -(-len(cases) // MOST))
-    chosen = cases[::step]
+    each = list({(str(case["image"]), str(case["label"])): case for case in cases}.values())
+    chosen = each[:: max(1, -(-len(each) // MOST))]
     found = measure_domain((_image(case["image"]) for case in chosen), anatomy="as the cases of this training run")
     volumes = [_volumes(str(case["label"]), labels, instances) for case in chosen]
     everywhere = [name for name in volumes[0] if all(name in one for one in volumes)]

@@ -10,7 +10,7 @@ import pytest
 from medseg.bundle.domain import Domain, check_domain, measure_domain
 from medseg.errors import InputError
 from medseg.labels import LabelTable
-from medseg.training.domain import MOST, declare, domain_of
+from medseg.training.domain import declare, domain_of
 from medseg.volume import Source, Volume
 from medseg.writers.nifti import write_nifti
 
@@ -53,6 +53,11 @@ def test_it_is_measured_on_the_cases(tmp_path):
     assert found["volume_ml"] == {"one": [1.0, 1.4]}, "two is absent from a case: its absence is no news"
 
 
+def test_cases_that_are_seen_several_times_an_epoch_count_once(tmp_path):
+    cases = [case(tmp_path, n, drawn(v1=500 + 100 * n)) for n in range(3)]
+    assert domain_of([*cases, *cases], TABLE) == domain_of(cases, TABLE)
+
+
 def test_volumes_of_instances_are_those_of_their_classes(tmp_path):
     table = {"instances": {"1": 0, "2": 0, "3": 1, "4": 1, "5": 0}, "ignore": [5]}
     one = case(tmp_path, 0, drawn(v1=100, v2=200, v3=50, v4=150, v5=400), table)
@@ -72,9 +77,10 @@ def test_channels_in_files_of_their_own(tmp_path):
     assert found["intensity"][1] == alone["intensity"][0]
 
 
-def test_of_many_cases_some_are_measured(tmp_path):
-    one = case(tmp_path, 0, drawn(v1=10))
-    assert domain_of([one] * (MOST + 1), TABLE)["cases"] == MOST // 2 + 1
+def test_of_many_cases_some_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr("medseg.training.domain.MOST", 3)
+    cases = [case(tmp_path, n, drawn(v1=10)) for n in range(4)]
+    assert domain_of(cases, TABLE) == domain_of(cases[::2], TABLE)
 
 
 @pytest.fixture
