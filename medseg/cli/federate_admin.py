@@ -13,10 +13,20 @@ from medseg.cli.options import Json
 from medseg.errors import UsageError
 
 if TYPE_CHECKING:
-    from medseg.federated.admin import State
+    from nvflare.fuel.flare_api.flare_api import Session
+
+    from medseg.federated.admin import Job, State
     from medseg.federated.kit import Kit
 
 AdminKit = Annotated[Path, typer.Argument(metavar="KIT", show_default=False, help="An administrator's start-up kit.")]
+
+
+Fetched = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--out", metavar="OUT", show_default=False, help="Wait, then fetch the model: OUT/global is a bundle."
+    ),
+]
 
 
 def submit(
@@ -36,6 +46,7 @@ def submit(
     init: Annotated[str, typer.Option(metavar="BUNDLE", help="Begin with a shipped bundle's weights.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with RUN from its last good round.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it until it ends.")] = False,
+    out: Fetched = None,
     json: Json = False,
 ) -> None:
     """Begin a training at all connected sites. It carries the bundle's name and hash and plain values; no code."""
@@ -54,8 +65,9 @@ def submit(
         with admin.session(own) as speaking:
             number = admin.submit(speaking, job)
             show_lines([f"{number} {name}: submitted"])
-            found = admin.follow(speaking, number, _line) if wait else admin.look(speaking, number)
+            found = admin.follow(speaking, number, _line) if wait or out else admin.look(speaking, number)
             said = admin.said(speaking, number) if found.ended else []
+            _fetch(speaking, found, out)
     if json:
         show_json({**asdict(found), "said": said})
     admin.require_completed(found, said)
@@ -67,6 +79,7 @@ def status(
         str | None, typer.Argument(metavar="JOB", show_default=False, help="Its id; all jobs and sites without it.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job until it ends.")] = False,
+    out: Fetched = None,
     json: Json = False,
 ) -> None:
     """Show the sites and jobs, or one job; exits 3 for a job that failed or was stopped."""
@@ -79,8 +92,9 @@ def status(
         if job is None:
             found = admin.state(speaking)
         else:
-            found = admin.follow(speaking, job, _line) if wait else admin.look(speaking, job)
+            found = admin.follow(speaking, job, _line) if wait or out else admin.look(speaking, job)
             said = admin.said(speaking, job)
+            _fetch(speaking, found, out)
     if isinstance(found, admin.State):
         _show_state(own, found, json=json)
         return
@@ -103,6 +117,13 @@ def abort(
     with admin.session(read_kit(kit, "admin")) as speaking:
         admin.abort(speaking, job)
     show_lines([f"{job}: stopped"])
+
+
+def _fetch(speaking: Session, job: Job, out: Path | None) -> None:
+    from medseg.federated import admin
+
+    if out is not None and job.status == admin.COMPLETED:
+        show_lines([f"the model of all sites: {admin.fetch_model(speaking, job.id, out)}"])
 
 
 def _line(line: str) -> None:

@@ -8,23 +8,27 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from medseg.errors import InputError, UsageError
+from medseg.errors import InputError, OutputError, UsageError
 from medseg.federated.installed import require_nvflare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from nvflare.fuel.flare_api.flare_api import Session
 
     from medseg.federated.kit import Kit
 
 COMPLETED, ABORTED = "FINISHED:COMPLETED", "FINISHED:ABORTED"
+#: What a completed training leaves: the model of all sites, and a line a round.
+GLOBAL, ROUNDS = "global", "rounds.jsonl"
 _EVERY_S = 2.0
 _FAILED = "the training failed"
 #: What `MedsegController` writes into the job's log on the server.
@@ -203,10 +207,29 @@ def abort(speaking: Session, job: str) -> None:
 
 def fetch(speaking: Session, job: str, out: Path) -> Path:
     """Get what a job made on the server; its folder in `out`."""
-    from pathlib import Path
-
     out.mkdir(parents=True, exist_ok=True)
     return Path(speaking.download_job_result(job, str(out.resolve())))
+
+
+def fetch_model(speaking: Session, job: str, out: Path) -> Path:
+    """Get the model of all sites, a bundle, and the table of the rounds, `rounds.jsonl`, into `out`.
+
+    Raises:
+        OutputError: MS-J071 there is a model in `out` already.
+        InputError: MS-J072 the job left none.
+    """
+    target = out / GLOBAL
+    if target.exists():
+        raise OutputError("MS-J071", "there is a model already", file=target, mend="name another folder with -o")
+    with TemporaryDirectory() as folder:
+        found = next((path for path in sorted(fetch(speaking, job, Path(folder)).rglob(GLOBAL)) if path.is_dir()), None)
+        if found is None:
+            raise InputError("MS-J072", f"job {job} left no model on the server",
+                             mend="a job that failed has none; medseg federate status KIT JOB says why")  # fmt: skip
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.move(found, target)
+        shutil.move(found.with_name(ROUNDS), out / ROUNDS)
+    return target
 
 
 def _job(meta: dict[str, Any]) -> Job:

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from medseg.cli.federate import app
-from medseg.errors import InputError, UsageError
+from medseg.errors import InputError, OutputError, UsageError
 from medseg.federated import admin
 from medseg.federated.kit import read_kit
 
@@ -101,3 +101,39 @@ def test_a_sites_kit_submits_nothing(kits, small_recipe):
     done = CliRunner().invoke(app, ["submit", str(kits / "sites/site-1"), str(small_recipe), "-n", "x"])
     assert isinstance(done.exception, InputError)
     assert done.exception.code == "MS-J054"
+
+
+def left_by(*names: str):
+    """A session whose server has kept these files of a job."""
+
+    def download(job, destination):
+        from pathlib import Path
+
+        for name in names:
+            path = Path(destination, job, "workspace", "medseg", name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name, encoding="utf-8")
+        Path(destination, job).mkdir(exist_ok=True)
+        return str(Path(destination, job))
+
+    return SimpleNamespace(download_job_result=download)
+
+
+def test_the_model_is_fetched_as_a_bundle_with_its_table(tmp_path):
+    found = admin.fetch_model(left_by("global/configs/metadata.json", "rounds.jsonl"), "17", tmp_path / "out")
+    assert found == tmp_path / "out" / "global"
+    assert (found / "configs" / "metadata.json").is_file()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["global", "rounds.jsonl"]
+
+
+def test_a_job_that_left_no_model_is_told(tmp_path):
+    with pytest.raises(InputError) as caught:
+        admin.fetch_model(left_by(), "17", tmp_path / "out")
+    assert caught.value.code == "MS-J072"
+
+
+def test_a_model_that_is_there_is_not_replaced(tmp_path):
+    (tmp_path / "global").mkdir()
+    with pytest.raises(OutputError) as caught:
+        admin.fetch_model(left_by("global/x", "rounds.jsonl"), "17", tmp_path)
+    assert caught.value.code == "MS-J071"

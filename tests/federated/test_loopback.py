@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 
+from medseg.bundle.load import load_bundle
 from medseg.federated.certificates import CertificateError, greet
 from medseg.federated.join import write_site_file
 from medseg.federated.kit import read_kit
@@ -190,8 +191,22 @@ def plant(folder: Path) -> None:
         nib.save(changed, path)
 
 
+def test_the_sites_data_are_compared_and_only_counts_and_quantiles_leave(federation):
+    out = federation.root / "statistics"
+    code, said, told = federation.asked("stats", "-o", str(out), "-b", str(federation.bundle), "--quorum", "3")
+    assert code == 0, told
+    assert {name: site["cases"] for name, site in said["sites"].items()} == {"site-1": 7, "site-2": 6, "site-3": 5}
+    assert said["findings"] == []
+    assert said["spacing_mm"] == [1.0, 1.0, 1.0]
+    assert {path.name for path in out.iterdir()} == {"consortium.json", "sites.json", "sites.png"}
+    rows = [json.loads(line) for line in (federation.site("site-3") / "audit.jsonl").read_text("utf-8").splitlines()]
+    sent = [row for row in rows if row["task"] == "stats"]
+    assert [(row["verdict"], row["kind"], row["fingerprint_cases"]) for row in sent] == [("sent", "STATISTICS", 5)] * 2
+
+
 def test_three_sites_train_one_model_and_every_site_has_it_as_a_bundle(federation):
-    code, job, told = ended(federation.submitted("plain"))
+    out = federation.root / "fetched"
+    code, job, told = ended(federation.submitted("plain", "-o", str(out)))
     assert code == 0, told
     assert job["status"] == "FINISHED:COMPLETED"
     rows = federation.rounds("plain")
@@ -200,6 +215,9 @@ def test_three_sites_train_one_model_and_every_site_has_it_as_a_bundle(federatio
     assert [round(one["share"], 6) for one in rows[0]["sites"].values()] == [round(n / 15, 6) for n in (6, 5, 4)]
     weights = {name: (federation.site(name) / "medseg_work/plain/global/models/model.safetensors") for name in federation.data}  # fmt: skip
     assert len({path.read_bytes() for path in weights.values()}) == 1
+    assert (out / "global/models/model.safetensors").read_bytes() in {path.read_bytes() for path in weights.values()}
+    assert (out / "rounds.jsonl").is_file()
+    assert load_bundle(out / "global").labels == load_bundle(federation.site("site-2") / "medseg_work/plain/own").labels
     assert "round 2 of 2: 3 of 3 sites" in told
 
 
