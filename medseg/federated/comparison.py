@@ -14,7 +14,7 @@ from medseg.federated.local_training import LocalTraining
 from medseg.federated.results import write_result
 from medseg.federated.server_table import key_metric
 from medseg.federated.sites import link_cases
-from medseg.training.checkpoint_file import checkpoints, read_checkpoint
+from medseg.training.checkpoint_file import checkpoints, latest_sound
 from medseg.training.cross_validation import names_of
 
 if TYPE_CHECKING:
@@ -82,10 +82,9 @@ def references(
 
 def _trained(local: LocalTraining, how: Algorithm, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """All rounds of a model that exchanges with nobody, from its last checkpoint on."""
-    found = checkpoints(local.out / "models")
     state, first = dict(start), 0
-    if found:
-        kept = read_checkpoint(found[0])
+    if checkpoints(local.out / "models"):
+        _, kept = latest_sound(local.out / "models")
         state = dict(kept["parts"]["model"])
         first = int(kept["iteration"]) // int(how.local_steps or 1)
     for number in range(first, how.rounds):

@@ -239,6 +239,7 @@ class MedsegController(Controller):
             gone = [site for site in targets if site in LOST or self.get_client_disconnect_time(site) is not None]
             why = over(seen, time.monotonic(), quorum=quorum, deadline_s=how.deadline_s, grace_s=how.grace_s, gone=gone)
             if why is not None:
+                seen.close()
                 self.cancel_task(task)
                 return seen, why
             time.sleep(0.2)
@@ -258,7 +259,7 @@ class MedsegController(Controller):
         if answer.outcome == TESTED and client_task.task.name == TRAIN:
             self._held_out.add(site)
         if self._round is None or not self._round.answer(site, answer, time.monotonic()):
-            self.log_warning(fl_ctx, f"site {site} answered twice, or was not asked; it is left out")
+            self.log_warning(fl_ctx, f"site {site} answered twice, or too late; it is left out")
 
     def _judged(self, result: Shareable) -> Answer:
         code = str(result.get_return_code())

@@ -27,7 +27,7 @@ from medseg.errors import InputError, MedsegError
 from medseg.federated.corrections import ControlVariates, ProximalPull
 from medseg.federated.exchange import completed
 from medseg.federated.scores import scores_of
-from medseg.training.checkpoint_file import checkpoints, read_checkpoint
+from medseg.training.checkpoint_file import checkpoints
 from medseg.training.checkpoints import Checkpoints
 from medseg.training.cross_validation import names_of
 from medseg.training.datalist import datalist
@@ -289,7 +289,7 @@ class LocalTraining:
     def _restore(self, iteration: int) -> None:
         """Go on from the last round that counted; checkpoints of later ones, or of an earlier run, are removed."""
         for path in checkpoints(self.out / "models"):
-            if read_checkpoint(path)["iteration"] > iteration:
+            if int(path.name.split("_")[1].split("-")[0]) > iteration:
                 path.unlink()
         if checkpoints(self.out / "models"):
             self._saver.restore(self._trainer)

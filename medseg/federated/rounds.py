@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -37,7 +38,7 @@ class Answer:
 
 @dataclass
 class Round:
-    """One exchange while it goes on; times are seconds of one clock.
+    """One exchange while it goes on; NVFLARE's threads write, the controller's reads. Times are seconds of one clock.
 
     Args:
         targets: sites that were asked.
@@ -45,6 +46,7 @@ class Round:
         taken: site -> when it fetched its task.
         answers: site -> what it sent.
         when: site -> when it sent that.
+        closed: whether it is over: nothing is taken in any more.
     """
 
     targets: tuple[str, ...]
@@ -52,17 +54,27 @@ class Round:
     taken: dict[str, float] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     when: dict[str, float] = field(default_factory=dict)
+    closed: bool = False
+    _lock: Any = field(default_factory=threading.Lock, repr=False)
 
     def take(self, site: str, now: float) -> None:
         """A site has fetched its task."""
-        self.taken.setdefault(site, now)
+        with self._lock:
+            self.taken = {site: now} | self.taken
 
     def answer(self, site: str, answer: Answer, now: float) -> bool:
-        """A site has answered; its first answer counts."""
-        if site not in self.targets or site in self.answers:
-            return False
-        self.answers[site], self.when[site] = answer, now
-        return True
+        """A site has answered; its first answer counts, and only while the round goes on."""
+        with self._lock:
+            if self.closed or site not in self.targets or site in self.answers:
+                return False
+            self.when = {**self.when, site: now}  # new tables: whoever reads the old ones is not disturbed
+            self.answers = {**self.answers, site: answer}
+            return True
+
+    def close(self) -> None:
+        """It is over."""
+        with self._lock:
+            self.closed = True
 
     def outcome(self, site: str) -> str:
         """What became of a site."""
@@ -93,15 +105,16 @@ def over(
         gone: sites of which the connection is lost.
         pickup_s: see `PICKUP_S`.
     """
-    waiting = [site for site in now.targets if site not in now.answers and site not in gone]
+    answers = now.answers
+    waiting = [site for site in now.targets if site not in answers and site not in gone]
     if not waiting:
-        return "all answered" if len(now.answers) == len(now.targets) else "the others are gone"
+        return "all answered" if len(answers) == len(now.targets) else "the others are gone"
     if at - now.began >= deadline_s:
         return "deadline"
-    used = sorted(now.when[site] for site, answer in now.answers.items() if answer.outcome == USED)
+    used = sorted(now.when[site] for site, answer in answers.items() if answer.outcome == USED)
     if quorum and len(used) + len(waiting) < quorum:
         return "quorum out of reach"
-    enough = len(used) >= quorum if quorum else bool(now.answers)
+    enough = len(used) >= quorum if quorum else bool(answers)
     if enough and quorum and at - used[quorum - 1] >= grace_s:
         return "grace"
     if enough and at - now.began >= pickup_s and not any(site in now.taken for site in waiting):

@@ -64,6 +64,8 @@ def test_only_the_first_answer_of_a_site_that_was_asked_counts():
     assert not now.answer("a", Answer(REFUSED), 6.0)
     assert not now.answer("stranger", Answer(USED), 6.0)
     assert [now.outcome(site) for site in SITES] == [USED, MISSING, MISSING]
+    now.close()
+    assert not now.answer("b", Answer(USED), 7.0)  # too late
 
 
 @given(
