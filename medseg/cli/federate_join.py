@@ -66,7 +66,8 @@ def join(
     if check:
         return
     show_lines([f"{own.name} takes part in {own.project} (its data: {written}). Ctrl-C ends it."])
-    be_site(own, lambda line: show_lines([f"{own.name}: {line}"]))
+    with stderr().status("waiting for a training") as status:
+        be_site(own, lambda line: show_lines([f"{own.name}: {line}"]), status.update)
 
 
 def serve(

@@ -7,6 +7,7 @@ in no message, and in no file of the server.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.bundle.config import read_config
@@ -14,6 +15,7 @@ from medseg.bundle.shipped import find_bundle
 from medseg.errors import BundleError, InputError, MedsegError
 from medseg.federated import preflight
 from medseg.federated.installed import require_nvflare
+from medseg.federated.progress import latest
 from medseg.federated.regard import CONSORTIUM, regard
 from medseg.federated.site_file import FILE, read_site_file
 from medseg.federated.supervise import supervise
@@ -22,7 +24,6 @@ from medseg.writers.atomic import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from medseg.federated.kit import Kit
     from medseg.workflows.doctor import Check
@@ -118,10 +119,27 @@ def write_site_file(kit: Kit, data: Path | None, bundle: Path | None, *, held_ou
     return path
 
 
-def be_site(kit: Kit, tell: Callable[[str], object]) -> None:
-    """Run the site's process until it is ended; errors as for `supervise`."""
+def be_site(kit: Kit, tell: Callable[[str], object], show: Callable[[str], object] = lambda _: None) -> None:
+    """Run the site's process until it is ended; errors as for `supervise`.
+
+    Args:
+        kit: of the site.
+        tell: hears of each round that begins here, and when the process is begun again.
+        show: hears how far the round is, often.
+    """
+    work = Path(read_site_file(kit.local).work or kit.root / "medseg_work")
+    heard = [latest(work)]
+
+    def watch() -> None:
+        found = latest(work)
+        if found is not None and found != heard[0]:
+            if heard[0] is None or (found.run, found.round) != (heard[0].run, heard[0].round):
+                tell(f"{found.run}: round {found.round + 1}")
+            heard[0] = found
+            show(str(found))
+
     command = [sys.executable, "-u", "-m", "medseg.federated.site_process", str(kit.root)]
-    supervise([*command, "--name", kit.name, "--organisation", kit.organisation], kit, tell)
+    supervise([*command, "--name", kit.name, "--organisation", kit.organisation], kit, tell, watch)
 
 
 def be_server(kit: Kit, tell: Callable[[str], object]) -> None:

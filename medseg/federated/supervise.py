@@ -29,13 +29,16 @@ PAUSE_S, PEACE_S = 2.0, 5.0
 _TICK_S = 0.5
 
 
-def supervise(command: Sequence[str], kit: Kit, tell: Callable[[str], object]) -> None:
+def supervise(
+    command: Sequence[str], kit: Kit, tell: Callable[[str], object], watch: Callable[[], object] = lambda: None
+) -> None:
     """Run a process until this one is interrupted or asked to end (SIGTERM).
 
     Args:
         command: of the process.
         kit: where it works; its output goes to KIT/console.txt.
         tell: is told when it is begun again.
+        watch: called every half second.
 
     Raises:
         OutputError: MS-J061 the kit is in use.
@@ -45,7 +48,7 @@ def supervise(command: Sequence[str], kit: Kit, tell: Callable[[str], object]) -
     with _alone(kit), _sigterm_interrupts():
         deaths: list[float] = []
         while True:
-            code = _once(command, kit)
+            code = _once(command, kit, watch)
             deaths = [at for at in deaths if at > time.monotonic() - WITHIN_S] + [time.monotonic()]
             if len(deaths) >= TIMES:
                 raise InputError(
@@ -56,7 +59,7 @@ def supervise(command: Sequence[str], kit: Kit, tell: Callable[[str], object]) -
             time.sleep(PAUSE_S)
 
 
-def _once(command: Sequence[str], kit: Kit) -> int:
+def _once(command: Sequence[str], kit: Kit, watch: Callable[[], object]) -> int:
     """Run it once; its exit code, with nothing of it left."""
     import psutil
 
@@ -69,6 +72,7 @@ def _once(command: Sequence[str], kit: Kit) -> int:
         while process.poll() is None:
             with suppress(psutil.Error):
                 family.update(psutil.Process(process.pid).children(recursive=True))
+            watch()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_TICK_S)
         return process.returncode

@@ -135,3 +135,27 @@ def test_the_server_does_not_take_a_sites_kit(kit):
     done = CliRunner().invoke(app, ["serve", str(kit.root)])
     assert isinstance(done.exception, InputError)
     assert done.exception.code == "MS-J054"
+
+
+def test_each_round_is_told_once_while_the_site_runs(kit, small_recipe, tmp_path, monkeypatch):
+    import json
+
+    from medseg.federated import join
+
+    write_site_file(kit, tmp_path, small_recipe)
+    told, shown = [], []
+
+    def run(command, own, tell, watch):
+        assert command[2:5] == ["-m", "medseg.federated.site_process", str(own.root)]
+        assert command[5:] == ["--name", "site-1", "--organisation", "hospital_1"]
+        path = own.root / "medseg_work" / "liver" / "progress.json"
+        path.parent.mkdir(parents=True)
+        for number, step in ((0, 1), (0, 2), (1, 1)):
+            path.write_text(json.dumps({"round": number, "step": step, "of": 2, "loss": 1.0}), encoding="utf-8")
+            watch()
+            watch()
+
+    monkeypatch.setattr(join, "supervise", run)
+    join.be_site(kit, told.append, shown.append)
+    assert told == ["liver: round 1", "liver: round 2"]
+    assert len(shown) == 3
