@@ -20,7 +20,7 @@ class Audit:
     """One site's manifest.
 
     Args:
-        path: of it.
+        path: of it; where a site has spent epsilon and sent nothing, there is no such file.
         rows: of messages, in order; keys as the audit filter writes them.
         broken: lines that cannot be read.
         spent: what the site's noisy updates gave away; None: it adds no noise.
@@ -53,7 +53,8 @@ def read_audits(place: Path, *, delta: float = 1e-5) -> list[Audit]:
         OutgoingError: MS-J122 a ledger cannot be read.
         MissingExtraError: MS-J101 an epsilon is to be stated without dp-accounting.
     """
-    paths = [place] if place.is_file() else sorted(place.rglob(manifest.FILE))
+    found = [path for name in (manifest.FILE, LEDGER) for path in place.rglob(name)]
+    paths = [place] if place.is_file() else sorted({path.with_name(manifest.FILE) for path in found})
     if not paths:
         raise InputError(
             "MS-J123",
@@ -67,6 +68,6 @@ def read_audits(place: Path, *, delta: float = 1e-5) -> list[Audit]:
 def _read(path: Path, delta: float) -> Audit:
     from medseg.federated.privacy.accountant import spent
 
-    rows, broken = manifest.read_rows(path)
+    rows, broken = manifest.read_rows(path) if path.exists() else ([], 0)
     used = multipliers_of(path.with_name(LEDGER))
     return Audit(path, tuple(rows), broken, spent(used, delta) if used else None)

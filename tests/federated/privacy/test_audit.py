@@ -37,6 +37,12 @@ def test_every_manifest_below_a_folder_is_read(sites):
     assert read_audits(sites / "two") == [two]
 
 
+def test_what_was_spent_is_told_also_where_nothing_left_after_all(sites):
+    (sites / "one" / "audit.jsonl").unlink()
+    one, _ = read_audits(sites)
+    assert (one.rows, one.spent) == ((), spent([10.0] * 2, 1e-5))
+
+
 def test_a_place_without_a_manifest_is_told(tmp_path):
     with pytest.raises(InputError, match="MS-J123"):
         read_audits(tmp_path)
