@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
@@ -10,8 +11,19 @@ from medseg.cli.console import show_json, show_lines, show_table
 from medseg.cli.options import Json
 
 
-def doctor(json: Json = False) -> None:
+def doctor(
+    json: Json = False,
+    sbom: Annotated[
+        bool,
+        typer.Option("--sbom", help="The software bill of materials (CycloneDX) on standard output, and no checks."),
+    ] = False,
+) -> None:
     """Check Python, torch, GPU, memory, codecs, 3D Slicer and bundles; each line ok, warn or fail with its mend."""
+    if sbom:
+        from medseg.workflows.bill import bill_of_materials
+
+        show_json(bill_of_materials())
+        return
     from medseg.workflows.doctor import examine
     from medseg.workflows.probe import probe
 
