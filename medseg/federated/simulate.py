@@ -91,19 +91,25 @@ def simulate(
 
     Raises:
         MissingExtraError: MS-J053 NVFLARE is not installed.
-        UsageError: MS-J015 an override, MS-J020 the file of sites, MS-J022 `resume` with other options.
+        UsageError: MS-J015 an override, MS-J020 the file of sites, MS-J022 `resume` with other options, MS-J024 partial labels with `compare` or `cases`.
         InputError: MS-J018 below the quorum, and what data or training refuse.
         OutputError: MS-J017 `out` holds something, and `resume` is off.
         MedsegError: MS-J023 the simulation ended without saying why.
     """
     require_nvflare()
     root, known = find_bundle(bundle), read_sites(sites)
+    config = read_config(root, "train")
+    if "labels_present" in config and (compare or any(site.cases for site in known)):
+        raise UsageError(
+            "MS-J024", "this bundle is trained on partial labels, which a site's own dataset.json tells", file=root,
+            mend="leave out --compare, and give each site a folder of its own instead of `cases`",
+        )  # fmt: skip
     training = [site for site in known if not site.held_out]
     how = replace(algorithm, quorum=min(algorithm.quorum, len(training)))
     said = _said(root, how, known, overrides or {}, init, privacy)
     work = out / "work"
     _begin(out, said, resume=resume)
-    channels = named_channels(read_config(root, "train"))
+    channels = named_channels(config)
     folders = {site.name: gather(site, work / "data" / site.name, channels) for site in known}
     server = work / "server" / RUN
     if not _is_done(server, how):
