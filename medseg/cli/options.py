@@ -54,6 +54,9 @@ Segments = Annotated[
     str | None,
     typer.Option("--segments", metavar="NAME,NAME", help="Which segments of a segmentation; overlapping ones apart."),
 ]
+CaseId = Annotated[
+    str, typer.Option("--case-id", metavar="pseudonym|name", help="What cases from DICOM are called: by pseudonyms.")
+]
 CaseKey = Annotated[
     Path | None,
     typer.Option("--case-key", metavar="FILE", help="The key of pseudonyms; medseg-key.json by the scans without it."),

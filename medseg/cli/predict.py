@@ -57,10 +57,7 @@ def predict(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Only algorithms that give the same bits again; slower.")
     ] = False,
-    case_id: Annotated[
-        str,
-        typer.Option("--case-id", metavar="pseudonym|name", help="What cases from DICOM are called: by pseudonyms."),
-    ] = "auto",
+    case_id: options.CaseId = "auto",
     case_key: options.CaseKey = None,
     deidentify: Annotated[
         bool, typer.Option("--deidentify", help="DICOM results without identity (PS3.15, basic profile).")

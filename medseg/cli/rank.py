@@ -59,6 +59,8 @@ def rank(
     ] = False,
     overwrite: options.Overwrite = False,
     strict: options.Strict = False,
+    case_id: options.CaseId = "auto",
+    case_key: options.CaseKey = None,
     json: options.Json = False,
 ) -> None:
     """Put unlabelled cases in the order in which labelling them teaches a bundle most.
@@ -84,6 +86,8 @@ def rank(
             outside_domain=outside_domain,
             resume=resume,
             overwrite=overwrite,
+            case_id=case_id,
+            case_key=case_key,
             progress=ConsoleReporter(stderr()),
         )
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from medseg.errors import OutputError, UsageError
 from medseg.inferers.dropout import dropout_points
 from medseg.readers.options import ReadOptions
 from medseg.workflows.compute import computing, resolve_device
+from medseg.workflows.identity.cases import identify
+from medseg.workflows.identity.guard import guarded
 from medseg.workflows.inputs import cases_of, read_ahead
 from medseg.workflows.layout import RECORD
 from medseg.workflows.lock import output_lock
@@ -81,6 +84,8 @@ def rank(
     outside_domain: bool = False,
     resume: bool = False,
     overwrite: bool = False,
+    case_id: str = "auto",
+    case_key: str | PathLike[str] | None = None,
     progress: Reporter | None = None,
 ) -> RankReport:
     """Rank the cases of `pool` into `out`: rank.csv, rank.html, failures.csv, record.json and a folder a case.
@@ -100,11 +105,14 @@ def rank(
         outside_domain: rank scans unlike the training data too, and mark them.
         resume: look only at the cases that were not looked at; `by` and `first` may differ.
         overwrite: do all again.
+        case_id: 'pseudonym' or 'name' of file and folder; 'auto': pseudonyms for cases from DICOM.
+        case_key: the file with the key of the pseudonyms; None: medseg-key.json beside the pool, or above it.
         progress: hears what happens.
 
     Raises:
         UsageError: MS-U350 unknown `by`, MS-U351 `first` below 1, MS-U352 the bundle has nothing to sample, MS-U353 it
-            finds instances; MS-U301, MS-U302, MS-U307, MS-U308, MS-U146 to MS-U149, MS-O306 as for `predict`.
+            finds instances; MS-U301, MS-U302, MS-U307, MS-U308, MS-U146 to MS-U149, MS-U400 to MS-U402,
+            MS-O306 as for `predict`.
         OutputError: MS-O350 `out` holds segmentations; and as for `predict`.
         BundleError, InputError: as for `predict`.
         KeyboardInterrupt: passed on; the cases looked at so far are kept and ranked.
@@ -131,21 +139,33 @@ def rank(
         )
     method = method or parse_method(default_method(bundle), seed=seed)
     check_method(method, bundle)
-    cases = cases_of(source, target, bundle, options)
+    cases, identity = identify(
+        lambda: cases_of(source, target, bundle, options),
+        source,
+        target,
+        mode=case_id,
+        key_file=None if case_key is None else Path(case_key),
+    )
     fixed = {
         "bundle": describe_bundle(bundle),
-        "read": asdict(options),
+        "read": identity.whole().read_options(options),
         "flat": False,
         "produced": {"ranking": method.words, "seed": seed if method.name == "mc" else None},
+        "identity": identity.fixed,
     }
-    with computing(threads=threads), hear:
+    with computing(threads=threads), hear, guarded(cache(lambda: identity.whole(cases))):
         count = f"{len(cases)} case{'s' * (len(cases) != 1)}"
-        hear.plan(f"{count} | {bundle.name} {bundle.version} | {where} | uncertainty {method.words} | by {by}")
+        hear.plan(
+            f"{count} | {bundle.name} {bundle.version} | {where} | uncertainty {method.words} | by {by}{identity.words}"
+        )
+        identity.remember(cases)
         with output_lock(target):
             open_folder(target, fixed, resume=resume, overwrite=overwrite)
             _spare_predictions(target)
-            how = How(bundle, method, fixed, where, outside_domain)
-            return _Run(cases, how, target, by, first, hear).all(resume=resume)
+            how = How(bundle, method, fixed, where, outside_domain, identity)
+            report = _Run(cases, how, target, by, first, hear).all(resume=resume)
+        identity.remember()
+        return report
 
 
 def default_method(bundle: Bundle) -> str:
@@ -213,10 +233,10 @@ class _Run:
         write_rank(self.out, found, self.looks, self.reports, self.how, state, by=self.by, pool=len(self.cases))
 
     def _fixed(self, case: Case) -> How:
-        return replace(self.how, fixed={**self.how.fixed, "read": asdict(case.options)})
+        return replace(self.how, fixed={**self.how.fixed, "read": self.how.teller(case).read_options(case.options)})
 
     def _known(self, case: Case) -> Look | None:
-        return read_look(case, self.out / case.name, self._fixed(case).fixed)
+        return read_look(case, self.out / case.name, self._fixed(case))
 
     def _take_over(self, case: Case, look: Look) -> CaseReport:
         self.looks.append(look)
@@ -231,7 +251,7 @@ class _Run:
             self.hear.stage("looking")
             look = look_at(case, read.volume, self._fixed(case), self.out / case.name, progress=self.hear.windows)
         except Exception as error:  # noqa: BLE001  whatever one case brings, the others are done
-            failure = Failure.of(case.name, error, case.images[0] if case.images else "")
+            failure = Failure.of(case.name, error, case.images[0] if case.images else "", self.how.teller(case))
             return CaseReport(case.name, "failed", failure=failure, seconds=time.perf_counter() - start)
         self.looks.append(look)
         return CaseReport(

@@ -47,11 +47,14 @@ def test_plain_use_takes_the_defaults(asked):
 def test_every_option_reaches_the_workflow(asked):
     words = ["--device", "cuda:1", "--threads", "3", "--series", "4", "--assume-orientation", "LPS", "--allow-gaps"]
     words += ["--nonfinite", "fill:-1024", "--strict", "--outside-domain", "--flat", "--resume", "--dry-run"]
+    words += ["--case-id", "pseudonym", "--case-key", "k.json", "--deidentify", "--dicom"]
     run(["predict", "scans", "-o", "out", "-b", "hippocampus", *words, "--deterministic"])
     ((_, kwargs),) = asked
     read = ReadOptions(series="4", assume_orientation="LPS", allow_gaps=True, nonfinite="fill:-1024", strict=True)
     assert kwargs["options"] == read
     assert (kwargs["device"], kwargs["threads"]) == ("cuda:1", 3)
+    assert (kwargs["case_id"], kwargs["case_key"], kwargs["dicom"]) == ("pseudonym", Path("k.json"), "binary")
+    assert kwargs["deidentify"] is True
     said = {
         name for name in ("outside_domain", "flat", "resume", "overwrite", "dry_run", "deterministic") if kwargs[name]
     }

@@ -44,7 +44,7 @@ def test_plain_use_takes_the_defaults(asked):
     assert kwargs.pop("progress") is not None
     assert kwargs == {
         "uncertainty": None, "by": "entropy", "first": None, "seed": 0, "device": "auto", "threads": None,
-        "options": ReadOptions(), "outside_domain": False, "resume": False, "overwrite": False,
+        "options": ReadOptions(), "outside_domain": False, "resume": False, "overwrite": False, "case_id": "auto", "case_key": None,
     }  # fmt: skip
 
 
@@ -52,6 +52,7 @@ def test_every_option_reaches_the_workflow(asked):
     words = ["--uncertainty", "tta", "--by", "disagreement", "--first", "9", "--seed", "3", "--device", "cuda:1"]
     words += ["--threads", "2", "--series", "4", "--assume-orientation", "LPS", "--allow-gaps", "--nonfinite", "fill:0"]
     words += ["--strict", "--max-voxels", "1000", "--outside-domain", "--resume", "--overwrite"]
+    words += ["--case-id", "name", "--case-key", "k.json"]
     run(["rank", "pool", "-o", "out", "-b", "hippocampus", *words])
     ((_, kwargs),) = asked
     kwargs.pop("progress")
@@ -60,7 +61,7 @@ def test_every_option_reaches_the_workflow(asked):
         "options": ReadOptions(
             series="4", assume_orientation="LPS", allow_gaps=True, nonfinite="fill:0", strict=True, max_voxels=1000
         ),
-        "outside_domain": True, "resume": True, "overwrite": True,
+        "outside_domain": True, "resume": True, "overwrite": True, "case_id": "name", "case_key": Path("k.json"),
     }  # fmt: skip
 
 

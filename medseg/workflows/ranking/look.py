@@ -18,6 +18,7 @@ from medseg.resample import resample_labels
 from medseg.volume import Source, Volume
 from medseg.workflows import record as records
 from medseg.workflows.case_run import guard
+from medseg.workflows.identity.teller import plain
 from medseg.workflows.measure import MARKS, Measurement, measure
 from medseg.workflows.memory import memory_guard
 from medseg.workflows.ranking.features import case_features
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from medseg.bundle.load import Bundle
     from medseg.inferers.moments import Uncertainty
     from medseg.readers.cases import Case
+    from medseg.workflows.identity.cases import Identity
+    from medseg.workflows.identity.teller import Teller
     from medseg.workflows.sampling import Method
 
 PREVIEW, RECORD = "preview.png", "record.json"
@@ -50,6 +53,7 @@ class How:
         fixed: what must be the same for a resumed run to take a case over.
         device: where the network runs.
         outside_domain: go on where a scan lies outside the training data, and mark it.
+        identity: how cases are called and their files told; None: by names.
     """
 
     bundle: Bundle
@@ -57,6 +61,11 @@ class How:
     fixed: Mapping[str, Any]
     device: str = "cpu"
     outside_domain: bool = False
+    identity: Identity | None = None
+
+    def teller(self, case: Case) -> Teller:
+        """How the files of a case are told."""
+        return plain(case.images) if self.identity is None else self.identity.of(case)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +76,7 @@ class Look:
         name: of the case.
         measures: how much is in doubt.
         features: (F,) float64, see features.py.
-        images: where the scan lies.
+        images: where the scan lies, from the pool on; a pseudonym where cases have one.
         mark: one of `MARKS`, how it stands to the training data.
         structures: what the mean of the samples finds; () where it was read from a record.
         outside: how it lies outside the training data, in words.
@@ -103,6 +112,7 @@ def look_at(
         OutputError: the disk is full or fails.
     """
     bundle, file = how.bundle, case.images[0] if case.images else None
+    volume = how.teller(case).volume(volume)
     outside = guard(volume, bundle, file=file, allowed=how.outside_domain)
     with torch.no_grad(), memory_guard("look at this volume"):
         batch: Any = list_data_collate([prepare(volume, bundle)])
@@ -119,7 +129,7 @@ def look_at(
         *(decision.message for decision in volume.source.decisions if decision.warning),
         *(event.message for event in events if event.code.startswith("MS-M20")),  # out-of-memory fallbacks
     )
-    look = Look(case.name, told, features, _places(case), mark, structures, unlike, notes)
+    look = Look(case.name, told, features, _places(case, how), mark, structures, unlike, notes)
     (folder / RECORD).unlink(missing_ok=True)  # a record always belongs to the picture beside it
     legend = [f"{m.structure}  {m.volume_ml:.2f} mL" for m in structures[: len(bundle.labels)]]
     warning = WARNINGS.get(mark, "")
@@ -129,27 +139,27 @@ def look_at(
         folder / RECORD,
         {
             **_record(look, how, found.samples),
-            "input": records.describe_input(volume, case.images),
+            "input": records.describe_input(volume, case.images, how.teller(case)),
             "outputs": {PREVIEW: sha256(folder / PREVIEW)},
         },
     )
     return look
 
 
-def read_look(case: Case, folder: Path, fixed: Mapping[str, Any]) -> Look | None:
+def read_look(case: Case, folder: Path, how: How) -> Look | None:
     """What an earlier run wrote of a case, None where it is not there, not whole, or about something else."""
     record = records.read_record(folder / RECORD)
     picture = folder / PREVIEW
-    if record is None or record.get("settings") != fixed:
+    if record is None or record.get("settings") != how.fixed:
         return None
     try:
         if not picture.is_file() or sha256(picture) != record["outputs"][PREVIEW]:
             return None
-        if records.changed_input(case.images, record["input"]["files"]) is not None:
+        if records.changed_input(case.images, record["input"]["files"], how.teller(case)) is not None:
             return None
         features = np.asarray(record["features"], np.float64)
         told = Measures(**record["measures"])
-        return Look(case.name, told, features, _places(case), record["outside_domain"])
+        return Look(case.name, told, features, _places(case, how), record["outside_domain"])
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -178,8 +188,9 @@ def _record(look: Look, how: How, samples: int) -> dict[str, Any]:
     }
 
 
-def _places(case: Case) -> tuple[str, ...]:
-    return tuple(path.as_posix() for path in case.images)
+def _places(case: Case, how: How) -> tuple[str, ...]:
+    teller = how.teller(case)
+    return tuple(teller.root(path) for path in case.images)
 
 
 def _grid(image: Any) -> Grid:
