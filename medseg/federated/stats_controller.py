@@ -21,7 +21,7 @@ from medseg.errors import InputError, MedsegError
 from medseg.federated.agreement import agree, bins_for
 from medseg.federated.bundle_hash import require_hash
 from medseg.federated.reference import channels_and_labels
-from medseg.federated.rounds import FAILED, REFUSED, USED, Answer, Round, over
+from medseg.federated.rounds import FAILED, LOST, REFUSED, USED, Answer, Round, over
 from medseg.federated.server_state import write_failure
 from medseg.federated.site_file import read_site_file
 from medseg.federated.statistics import heard, question
@@ -74,8 +74,7 @@ class StatsController(Controller):
         self.quorum = quorum
         self.deadline_s = deadline_s
         self.grace_s = grace_s
-        self._round: Round | None = None
-        self._heard: dict[str, tuple[Fingerprint, bool]] = {}
+        self._question: tuple[Round, dict[str, tuple[Fingerprint, bool]]] | None = None
 
     def start_controller(self, fl_ctx: FLContext) -> None:
         """Nothing: `control_flow` does all, so that what goes wrong is told in one place."""
@@ -134,8 +133,8 @@ class StatsController(Controller):
         if len(targets) < self.quorum:
             msg = f"{len(targets)} are connected"
             raise self._too_few(msg)
-        self._heard = {}
-        self._round = seen = Round(targets, time.monotonic())
+        seen, told = Round(targets, time.monotonic()), {}
+        self._question = (seen, told)
         task = Task(
             STATS,
             DXO(DataKind.APP_DEFINED, data=question(self.at_least, bins)).to_shareable(),
@@ -146,16 +145,17 @@ class StatsController(Controller):
         self.broadcast(task, fl_ctx, targets=list(targets), min_responses=len(targets))
         why = None
         while why is None and not abort.triggered:
-            gone = [site for site in targets if self.get_client_disconnect_time(site) is not None]
+            gone = [site for site in targets if site in LOST or self.get_client_disconnect_time(site) is not None]
             why = over(seen, time.monotonic(), quorum=self.quorum, deadline_s=self.deadline_s, grace_s=self.grace_s,
                        gone=gone)  # fmt: skip
             time.sleep(0.1)
+        seen.close()
         self.cancel_task(task)
         for site in targets:
             if seen.outcome(site) != USED:
-                told = seen.answers[site].why if site in seen.answers else f"it sent nothing ({why})"
-                self.log_warning(fl_ctx, f"site {site} is left out: {told}")
-        found = {site: self._heard[site] for site in targets if seen.outcome(site) == USED}
+                reason = seen.answers[site].why if site in seen.answers else f"it sent nothing ({why})"
+                self.log_warning(fl_ctx, f"site {site} is left out: {reason}")
+        found = {site: told[site] for site in targets if seen.outcome(site) == USED}
         if len(found) < self.quorum and not abort.triggered:
             msg = f"{len(found)} of {len(targets)} answered ({why})"
             raise self._too_few(msg)
@@ -167,26 +167,30 @@ class StatsController(Controller):
 
     def _sent(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
         del fl_ctx
-        if self._round is not None:
-            self._round.take(client_task.client.name, time.monotonic())
+        if self._question is not None:
+            self._question[0].take(client_task.client.name, time.monotonic())
 
     def _received(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
-        site, result = client_task.client.name, client_task.result
-        answer = Answer(REFUSED, why="it sent nothing") if result is None else self._judged(site, result)
+        """NVFLARE calls this in threads of its own; what is late must not be taken for an answer to the next question."""
+        site, result, now = client_task.client.name, client_task.result, self._question
+        answer, said = (Answer(REFUSED, why="it sent nothing"), None) if result is None else _judged(result)
         client_task.result = None
-        if self._round is None or not self._round.answer(site, answer, time.monotonic()):
-            self.log_warning(fl_ctx, f"site {site} answered twice, or was not asked; it is left out")
+        if now is not None and said is not None:
+            now[1].setdefault(site, said)
+        if now is None or not now[0].answer(site, answer, time.monotonic()):
+            self.log_warning(fl_ctx, f"site {site} answered twice, or too late; it is left out")
 
-    def _judged(self, site: str, result: Shareable) -> Answer:
-        code = str(result.get_return_code())
-        if code == ReturnCode.TASK_RESULT_FILTER_ERROR:
-            return Answer(FAILED, why="its own privacy policy stopped the answer")
-        if code != ReturnCode.OK:
-            return Answer(FAILED, why=f"it could not answer ({code}); its own log says why")
-        try:
-            self._heard[site] = heard(from_shareable(result).data)
-        except MedsegError as error:
-            return Answer(REFUSED, why=f"{error.code} {error.what}")
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            return Answer(REFUSED, why=f"it sent what is no answer ({type(error).__name__})")
-        return Answer(USED)
+
+def _judged(result: Shareable) -> tuple[Answer, tuple[Fingerprint, bool] | None]:
+    """What an answer is worth, and what it says."""
+    code = str(result.get_return_code())
+    if code == ReturnCode.TASK_RESULT_FILTER_ERROR:
+        return Answer(FAILED, why="its own privacy policy stopped the answer"), None
+    if code != ReturnCode.OK:
+        return Answer(FAILED, why=f"it could not answer ({code}); its own log says why"), None
+    try:
+        return Answer(USED), heard(from_shareable(result).data)
+    except MedsegError as error:
+        return Answer(REFUSED, why=f"{error.code} {error.what}"), None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return Answer(REFUSED, why=f"it sent what is no answer ({type(error).__name__})"), None
