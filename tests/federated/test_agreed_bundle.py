@@ -168,3 +168,23 @@ def test_a_bundle_of_another_form_is_refused(toy_bundle, small_recipe, surveys, 
         write_agreed(other, found, tmp_path / "out")
     assert raised.value.code == "MS-J173"
     assert not (tmp_path / "out").exists()
+
+
+def test_a_job_trains_each_site_with_what_that_site_labels(partial, folders, tmp_path):
+    """The executor fills in what the job cannot know; other bundles have no such entries and get none."""
+    from types import SimpleNamespace
+
+    from medseg.federated.bundle_hash import bundle_hash
+    from medseg.federated.executor import MedsegExecutor
+
+    bundle, _ = partial
+    (tmp_path / "local").mkdir()
+    said = f"data: {folders['b']}\nbundle: {bundle}\n"
+    (tmp_path / "local" / "medseg_site.yaml").write_text(said, encoding="utf-8")
+    workspace = SimpleNamespace(get_root_dir=lambda: str(tmp_path), get_site_config_dir=lambda: str(tmp_path / "local"))
+    context = SimpleNamespace(get_prop=lambda key: workspace)
+    executor = MedsegExecutor(bundle.name, bundle_hash(bundle), Algorithm("test").to_json())
+    local = executor._open(context)
+    assert {key: local._build(key) for key in ("labels_present", "site_values", "union_values")} == {
+        "labels_present": [2, 3], "site_values": [0, 1, 2], "union_values": [0, 2, 3],
+    }  # fmt: skip
