@@ -23,6 +23,7 @@ from medseg.bundle.shipped import find_bundle
 from medseg.errors import MedsegError
 from medseg.federated.algorithm import Algorithm
 from medseg.federated.bundle_hash import require_hash
+from medseg.federated.cause import cause_of
 from medseg.federated.exchange import (
     ROUND,
     Update,
@@ -35,7 +36,7 @@ from medseg.federated.exchange import (
     without_control,
 )
 from medseg.federated.label_union import site_labels
-from medseg.federated.local_training import LocalTraining, cause_of
+from medseg.federated.local_training import LocalTraining
 from medseg.federated.overrides import check_overrides
 from medseg.federated.results import write_result
 from medseg.federated.site_file import read_site_file

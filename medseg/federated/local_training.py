@@ -23,7 +23,7 @@ from medseg.bundle.config import read_config
 from medseg.bundle.load import build, open_config, running_trusted
 from medseg.bundle.shipped import find_bundle
 from medseg.bundle.trust import is_trusted
-from medseg.errors import InputError, MedsegError
+from medseg.errors import InputError
 from medseg.federated.corrections import ControlVariates, ProximalPull
 from medseg.federated.exchange import completed
 from medseg.federated.scores import scores_of
@@ -307,14 +307,6 @@ class LocalTraining:
     def _after_epoch(self, engine: Engine) -> None:
         if self.aborted or engine.state.epoch >= self._until:
             engine.interrupt()
-
-
-def cause_of(error: BaseException) -> MedsegError | None:
-    """Medseg's own refusal behind an error: MONAI wraps what a transform or a component raises."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, MedsegError):
-        cause = cause.__cause__
-    return cause
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,7 @@ def test_shares_add_up_keep_the_cap_and_the_order(numbers, cap):
     assert sum(found.values()) == pytest.approx(1.0)
     assert max(found.values()) <= max(cap, 1 / len(cases)) + 1e-9
     order = sorted(cases, key=cases.__getitem__)
-    assert all(found[a] <= found[b] + 1e-12 for a, b in zip(order, order[1:], strict=False))
+    assert all(found[a] <= found[b] + 1e-12 for a, b in itertools.pairwise(order))
 
 
 def drawn(seed, names=("a", "b")):
