@@ -30,6 +30,8 @@ NEVER = ("byoc", "shell_commands", "clone_job", "server-predeployed-flwr")
 
 #: The last filter on whatever leaves a site.
 AUDIT = "medseg.federated.privacy.audit_filter.AuditFilter"
+#: Sites may be added to a project without a new kit for the server.
+_MOST_SITES = 1000
 _LAUNCHERS = "nvflare.app_common.job_launcher"
 
 
@@ -51,14 +53,11 @@ def site_resources(classes: tuple[str, ...] = JOB_CLASSES) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def server_resources(
-    store: Path, sites: int, heart_beat_timeout_s: int, classes: tuple[str, ...] = JOB_CLASSES
-) -> dict[str, Any]:
+def server_resources(store: Path, heart_beat_timeout_s: int, classes: tuple[str, ...] = JOB_CLASSES) -> dict[str, Any]:
     """`resources.json` of the server.
 
     Args:
         store: folder of its jobs and their results; NVFLARE wants the absolute path.
-        sites: how many may connect.
         heart_beat_timeout_s: a site that has been silent for so long counts as gone.
         classes: all that a job may name.
     """
@@ -71,7 +70,7 @@ def server_resources(
         "servers": [
             {
                 "admin_storage": "transfer",
-                "max_num_clients": max(sites, 1),
+                "max_num_clients": _MOST_SITES,
                 "heart_beat_timeout": heart_beat_timeout_s,
                 "admin_timeout": 10.0,
             }

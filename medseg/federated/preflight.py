@@ -6,6 +6,7 @@ Every line says what was found and what to do. A `fail` keeps the site from star
 from __future__ import annotations
 
 import ctypes
+import ipaddress
 import shutil
 import socket
 import sys
@@ -143,7 +144,11 @@ def _name(kit: Kit) -> Check:
     except OSError as error:
         mend = "ask for the right name, or add a line to the hosts file; a proxy or VPN may be needed"
         return Check("name", "fail", f"{kit.host} is not known here ({error.strerror or error})", mend)
-    return Check("name", "ok", f"{kit.host} is {', '.join(found[:3])}")
+    shown = f"{kit.host} is {', '.join(found[:3])}"
+    if kit.host != "localhost" and all(ipaddress.ip_address(one.split("%")[0]).is_loopback for one in found):
+        mend = f"unless the server runs here, take the line with {kit.host} out of the hosts file"
+        return Check("name", "warn", f"{shown}: this machine takes the name for its own", mend)
+    return Check("name", "ok", shown)
 
 
 def _port(kit: Kit) -> Check:

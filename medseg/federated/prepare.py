@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from medseg.errors import OutputError, UsageError
 from medseg.federated import policy
 from medseg.federated.bundle_hash import bundle_hash
 from medseg.federated.installed import require_nvflare
-from medseg.federated.kit import Kit, write_kit
+from medseg.federated.kit import Kit, read_kit, write_kit
 from medseg.federated.privacy.promises import promises
 from medseg.federated.privacy.settings import load_privacy, privacy_json
 from medseg.federated.project import Project, load_project
@@ -41,7 +41,7 @@ class Prepared:
     Args:
         project: as its file says.
         kits: new ones.
-        kept: names whose kits were there already and were left as they are.
+        kept: names whose kits were there already; those of server and administrators learn of new sites.
         promises: what may be said of the project's privacy.
     """
 
@@ -77,6 +77,8 @@ def prepare(file: Path, out: Path, *, bundle: str | Path | None = None) -> Prepa
     for kit, source in _planned(project, out, made, said, *agreed):
         if kit.root.exists():
             kept.append(kit.name)
+            if kit.kind != "site":  # a hospital's kit is the hospital's
+                write_kit(replace(read_kit(kit.root), sites=kit.sites, promises=said))
             continue
         kit.root.parent.mkdir(parents=True, exist_ok=True)
         _harden(kit, source, privacy, project)
@@ -127,13 +129,13 @@ def _harden(kit: Kit, source: Path, privacy: Privacy, project: Project) -> None:
         write_json(local / policy.AUTHORIZATION, policy.server_authorization())
     (source / "readme.txt").unlink(missing_ok=True)
     write_text(source / "README.txt", _readme(kit, project))
-    write_kit(Kit(source, **{key: getattr(kit, key) for key in kit.__dataclass_fields__ if key != "root"}))
+    write_kit(replace(kit, root=source))
     source.chmod(_PRIVATE)
 
 
 def write_server_resources(kit: Kit, local: Path | None = None) -> None:
     """Write the server's `resources.json`, whose folders must be absolute: again whenever the kit was moved."""
-    content = policy.server_resources(kit.root / "store", len(kit.sites), kit.heart_beat_timeout_s)
+    content = policy.server_resources(kit.root / "store", kit.heart_beat_timeout_s)
     write_json((local or kit.local) / policy.RESOURCES, content)
 
 

@@ -68,7 +68,7 @@ def test_at_the_server_leads_fetch_their_own_jobs_and_members_look_on():
         assert not may(content, "uni", LEAD, right, submitter=LEAD)
 
 
-@pytest.mark.parametrize("resources", [policy.site_resources(), policy.server_resources(Path("/s"), 3, 60)])
+@pytest.mark.parametrize("resources", [policy.site_resources(), policy.server_resources(Path("/s"), 60)])
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [

@@ -33,6 +33,13 @@ def test_without_a_server_only_the_port_fails_and_tls_is_not_tried(kit):
     assert "refused" in found["port"][1]
 
 
+def test_a_name_that_this_machine_takes_for_its_own_is_a_warning(kit, monkeypatch):
+    known = {"fl.example.org": "127.0.1.1", "fl.example.com": "192.0.2.7", "localhost": "127.0.0.1"}
+    monkeypatch.setattr(preflight.socket, "getaddrinfo", lambda host, *_, **__: [(0, 0, 0, "", (known[host], 1))])
+    found = {host: preflight._name(replace(kit, host=host)).verdict for host in known}
+    assert found == {"fl.example.org": "warn", "fl.example.com": "ok", "localhost": "ok"}
+
+
 def test_every_failure_says_what_to_do(kit):
     spoilt = replace(kit, host="no-such-host.invalid")
     (kit.local / "privacy.json").unlink()
