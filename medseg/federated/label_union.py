@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from medseg.federated.names import canonical, unnamed
 from medseg.labels import LabelTable
+from medseg.readers.open import read
 from medseg.training.plan.classes import classes_of, known_values
 from medseg.training.plan.sources import find_source
 
@@ -99,20 +100,24 @@ def _table(known: LabelTable, named: Mapping[str, int]) -> LabelTable:
 def site_labels(data: Path, labels: LabelTable, present: tuple[int, ...] | None = None) -> dict[str, Any]:
     """What a site adds to train.json of a bundle for partial labels (`agreed_bundle`): overrides in plain values.
 
-    Nothing is read but the names in dataset.json; without them values are those of the bundle. A structure that the bundle
-    does not have becomes background.
+    Names stand in dataset.json, else in the first label map itself; without any, values are those of the bundle. A structure
+    that the bundle does not have becomes background.
 
     Args:
         data: the site's cases.
         labels: the bundle's.
-        present: values of the bundle's that this site labels; None: those that its dataset.json names, or all.
+        present: values of the bundle's that this site labels; None: those that are named there, or all.
 
     Raises:
-        InputError: MS-T103 there is no such dataset, MS-T150 a dataset.json whose labels cannot be those of a bundle.
+        InputError: MS-T103 there is no such dataset, MS-T150 a dataset.json whose labels cannot be those of a bundle, and
+            what reading a label map refuses.
     """
-    said = find_source(data, need_labels=False).said
-    known = known_values(said)
-    own = {row.value: canonical(row) for row in classes_of(said, known, data).table} if known else {}
+    source = find_source(data)
+    known = known_values(source.said)
+    named = classes_of(source.said, known, data).table if known else None
+    if named is None and source.cases and source.cases[0].label is not None:
+        named = read(source.cases[0].label).labels
+    own = {row.value: canonical(row) for row in named or ()}
     place = {canonical(row): row.value for row in labels}
     values = {value: place.get(key, 0) for value, key in own.items()}
     if present is None:

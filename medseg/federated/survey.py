@@ -103,7 +103,7 @@ def survey(
     Args:
         data: whatever `medseg plan` understands.
         channels: names of the channels; () takes what the dataset says.
-        labels: what the label values mean where the dataset does not say; None: nothing does.
+        labels: what the label values mean where neither dataset.json nor the label maps say; None: nothing does.
         cases: names of those that count; None: all.
         progress: called with (cases read, cases in all).
 
@@ -115,29 +115,37 @@ def survey(
     chosen = [case for case in source.cases if cases is None or case.name in cases]
     problems = list(source.problems)
     found: list[tuple[Facts, tuple[Channel, ...], dict[int, tuple[float, Triple]]]] = []
+    names: dict[int, str] = {}
     for n, case in enumerate(chosen, 1):
         facts, wrong = look_at(case, source.channels, known, allow_empty=True, ignore=ignore)
         problems += wrong
         if facts is not None:
             try:
                 image = load_case(case, source.channels)
-                label = load_label(case, image).array
+                given = load_label(case, image)
             except MedsegError as error:  # it was read a moment ago: a disk that fails, or somebody moves files
                 problems.append(problem_of(error, case.name, case.label))
             else:
-                label = label if ignore is None else np.where(label == ignore, 0, label)
+                label = given.array if ignore is None else np.where(given.array == ignore, 0, given.array)
+                names |= {} if given.labels is None else {row.value: row.name for row in given.labels}
                 found.append((facts, _channels(image, label), _places(image, label)))
         if progress is not None:
             progress(n, len(chosen))
     held = {value for facts, _, _ in found for value in facts.values}
-    table = _table(source, known, held, labels)
+    table = _table(source, held, {value: names[value] for value in sorted(held & set(names))}, labels)
     seen = tuple(Seen(facts, grey, *_named(places, table)) for facts, grey, places in found)
     return Survey(source.channels, table, seen, tuple(problems))
 
 
-def _table(source: Source, known: Collection[int], held: Collection[int], labels: LabelTable | None) -> LabelTable:
-    if known or (labels is None and held):
+def _table(source: Source, held: Collection[int], names: Mapping[int, str], labels: LabelTable | None) -> LabelTable:
+    """By dataset.json, else by the label maps' own names, else by the bundle's, else by values."""
+    if known_values(source.said):
         return classes_of(source.said, held, source.path).table
+    if names:
+        said = {str(value): names.get(value, f"label {value}") for value in sorted(held)}
+        return classes_of({"labels": said}, held, source.path).table
+    if labels is None and held:
+        return classes_of({}, held, source.path).table
     return labels or LabelTable(())
 
 
