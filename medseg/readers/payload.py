@@ -30,6 +30,9 @@ _CHUNK = 1 << 20
 _CORRUPT: tuple[type[Exception], ...] = (isal_zlib.error, zlib.error, BadGzipFile)  # type: ignore[assignment]
 #: Deflate shrinks nothing below 1/1032 of its size.
 _DEFLATE_LIMIT = 1032
+#: A file that unpacks to so many bytes, and so many times its size, is taken for a decompression bomb: scans shrink to a
+#: half or a quarter, and what shrinks to a hundredth is nearly empty, as label maps are, which are seldom so large.
+_BOMB_BYTES, _BOMB_RATIO = 2_000_000_000, 100
 #: Bytes beyond the image that are counted (and thrown away) before the file is taken for a decompression bomb.
 _MAX_EXTRA = 1 << 30
 
@@ -162,10 +165,10 @@ def drain(stream: BufferedIOBase, path: Path) -> int:
 
 
 def require_bytes(path: Path, offset: int, needed: int, *, gzipped: bool) -> None:
-    """Refuse, before anything is allocated, a file that cannot hold the image its header declares.
+    """Refuse, before anything is allocated, a file that cannot hold the image its header declares, or is a bomb.
 
     Raises:
-        InputError: MS-F120.
+        InputError: MS-F120, MS-F123.
     """
     size = path.stat().st_size
     if not gzipped and size < offset + needed:
@@ -173,6 +176,13 @@ def require_bytes(path: Path, offset: int, needed: int, *, gzipped: bool) -> Non
         raise _short(path, f"it ends early: {got} of {needed} bytes of voxels")
     if gzipped and size * _DEFLATE_LIMIT < needed:
         raise _short(path, f"{size} compressed bytes cannot hold the {needed} bytes that its header declares")
+    if gzipped and needed >= _BOMB_BYTES and size * _BOMB_RATIO < needed:
+        raise InputError(
+            "MS-F123",
+            f"its {size} bytes unpack to {_gib(needed)}, {needed // max(size, 1)} times as much, as a decompression bomb does",
+            file=path,
+            mend="if it is what it should be, save it without compression and name that file",
+        )
 
 
 def inflate(data: bytes, path: Path, count: int, dtype: np.dtype) -> tuple[np.ndarray, int]:
