@@ -22,7 +22,10 @@ def context(site):
     from nvflare.apis.fl_constant import FLContextKey, ReservedKey
     from nvflare.apis.fl_context import FLContext
     from nvflare.apis.workspace import Workspace
+    from nvflare.app_opt.pt.decomposers import TensorDecomposer
+    from nvflare.fuel.utils import fobs
 
+    fobs.register(TensorDecomposer)  # before any message is made: else NVFLARE writes a tensor without its values
     (site / "startup").mkdir()
     found = FLContext()
     found.set_prop(ReservedKey.RUN_NUM, "job-1", private=False)
