@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ from medseg.volume import Volume
 from medseg.workflows.case_run import CaseResult, run_case
 from medseg.workflows.compute import computing
 from medseg.workflows.engine import engine_device, with_engine
+from medseg.workflows.identity.cases import identify
+from medseg.workflows.identity.guard import guarded
+from medseg.workflows.identity.teller import plain
 from medseg.workflows.instance_samples import check_instance_method
 from medseg.workflows.layout import CaseFiles
 from medseg.workflows.lock import output_lock
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from os import PathLike
 
+    from medseg.workflows.identity.teller import Teller
     from medseg.workflows.measure import Measurement
 
 
@@ -121,6 +126,8 @@ def predict(
     engine: str = "torch",
     progress: Callable[[int, int], None] | None = None,
     name: str | None = None,
+    case_id: str = "auto",
+    case_key: str | PathLike[str] | None = None,
     **options: Any,
 ) -> Result:
     """Segment one case.
@@ -137,12 +144,15 @@ def predict(
         seed: of Monte Carlo dropout.
         engine: 'torch', or 'onnx' or 'openvino' for what `medseg bundle export` wrote.
         progress: called with (windows done, windows in all).
-        name: of the case; its file or folder name by default.
+        name: of the case; by default its file name, or as `case_id` says.
+        case_id: 'pseudonym' or 'name' of file and folder; 'auto': a pseudonym for a case from DICOM, by the key that
+            lies beside it, and just 'case' where there is none: nothing is written here.
+        case_key: the file with that key.
         options: fields of `medseg.readers.options.ReadOptions`, such as `series="3"`.
 
     Raises:
         UsageError: MS-U304 an array without an affine, or an affine without an array; MS-U311 to MS-U313 the engine is
-            unknown or cannot do that.
+            unknown or cannot do that; MS-U400 and MS-U401 `case_id` or the key.
         MissingExtraError: MS-U310 the engine is not installed.
         InputError: the source cannot be read; MS-O307 it holds several cases.
         DomainError: it lies outside what the bundle was trained on.
@@ -171,30 +181,51 @@ def predict(
     if method is not None:
         (check_instance_method if bundle.finds_instances else check_method)(method, bundle)
     start = time.perf_counter()
-    found, volume, roots = _one(source, affine, bundle, settings.options)
+    if isinstance(source, Volume):
+        volume, teller = source, plain(())
+    elif isinstance(source, np.ndarray):
+        assert affine is not None
+        volume, teller = Volume(source, np.asarray(affine, np.float64)), plain(())
+    else:
+        volume, teller = _read(
+            Path(source), bundle, settings.options, case_id, None if case_key is None else Path(case_key)
+        )
     seconds = time.perf_counter() - start
-    with computing(threads=threads, deterministic=deterministic):
+    named = name or (teller.case if teller.key is None or teller.key.file is not None else "") or "case"
+    with computing(threads=threads, deterministic=deterministic), guarded(lambda: teller):
         return Result(
-            run_case(name or found, volume, bundle, settings, roots=roots, read_seconds=seconds, progress=progress)
+            run_case(
+                named,
+                volume,
+                bundle,
+                settings,
+                roots=teller.roots,
+                read_seconds=seconds,
+                progress=progress,
+                teller=replace(teller, case=named),
+            )
         )
 
 
-def _one(
-    source: str | PathLike[str] | np.ndarray | Volume, affine: np.ndarray | None, bundle: Bundle, options: ReadOptions
-) -> tuple[str, Volume, tuple[Path, ...]]:
-    """Name, volume and files of the one case that `source` is."""
-    if isinstance(source, Volume):
-        return "case", source, ()
-    if isinstance(source, np.ndarray):
-        assert affine is not None
-        return "case", Volume(source, np.asarray(affine, np.float64)), ()
-    cases = find_cases(Path(source), channels=bundle.channels, options=options)
+def _read(
+    source: Path, bundle: Bundle, options: ReadOptions, case_id: str, key_file: Path | None
+) -> tuple[Volume, Teller]:
+    """The one case that `source` is, and how its files are told."""
+    cases, identity = identify(
+        lambda: find_cases(source, channels=bundle.channels, options=options),
+        source,
+        Path(os.devnull),
+        mode=case_id,
+        key_file=key_file,
+        write=False,
+    )
     if len(cases) != 1:
         names = ", ".join(case.name for case in cases[:5]) + (", ..." if len(cases) > 5 else "")
         raise InputError(
             "MS-O307",
             f"there are {len(cases)} cases here ({names}), medseg.predict takes one",
-            file=str(source),
             mend="pass one of them, or use `medseg predict` for a folder of cases",
         )
-    return cases[0].name, load_case(cases[0], bundle.channels), tuple(cases[0].images)
+    teller = identity.of(cases[0])
+    with guarded(lambda: teller):
+        return load_case(cases[0], bundle.channels), teller

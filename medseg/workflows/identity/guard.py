@@ -59,8 +59,9 @@ def told(error: BaseException, teller: Teller) -> None:
             teller.tell(one)
             continue
         one.args = tuple(teller.text(word) if isinstance(word, str) else word for word in one.args)
-        if isinstance(one, OSError) and one.filename is not None:
-            one.filename = teller.path(str(one.filename))
+        if isinstance(one, OSError):
+            one.strerror = None if one.strerror is None else teller.text(one.strerror)
+            one.filename = None if one.filename is None else teller.path(str(one.filename))
 
 
 class _Hidden(logging.Filter):
