@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 class PackFilter(Filter):
     """Stands behind the noise and before the audit.
 
-    What is not sent is kept in memory, one table a job: a site that restarts forgets it, which costs one round's small
-    entries and nothing else.
+    With `feedback`, what is not sent is kept in memory, one table a job: a site that restarts forgets it.
 
     Args:
         packing: 'fp16' or 'top_k'.
         keep: the share of entries that 'top_k' sends.
+        feedback: add what was not sent to the next round's update.
     """
 
-    def __init__(self, packing: str, keep: float = 0.1) -> None:
+    def __init__(self, packing: str, keep: float = 0.1, feedback: bool = True) -> None:
         super().__init__()
         self.packing = packing
         self.keep = float(keep)
+        self.feedback = bool(feedback)
         self._residual: dict[Any, dict[str, Tensor]] = {}
         self._lock = threading.Lock()
 
@@ -54,7 +55,9 @@ class PackFilter(Filter):
             raise PackingError("MS-J131", "top_k cannot carry SCAFFOLD's control variates", mend=mend)
         with self._lock:
             job = fl_ctx.get_job_id()
-            packed, self._residual[job] = pack(update, self.packing, keep=self.keep, residual=self._residual.get(job))
+            packed, residual = pack(update, self.packing, keep=self.keep, residual=self._residual.get(job))
+            if self.feedback:
+                self._residual[job] = residual
         message["data"] = dict(packed.data)
         message["meta"] = {**(message.get("meta") or {}), **packed.meta}
         return shareable

@@ -32,8 +32,9 @@ class Privacy:
         noise_multiplier: the noise's standard deviation, in units of `clip_norm`; 0: no noise.
         delta: at which epsilon is stated.
         max_epsilon: the site sends no more updates once they would exceed it; None: no limit.
-        packing: 'none', 'fp16' or 'top_k' (the largest entries, as fp16); what is not sent is kept for the next round.
+        packing: 'none', 'fp16' or 'top_k' (the largest entries, as fp16).
         keep: the share of entries that 'top_k' sends.
+        feedback: whether what packing does not send is kept and added to the next round's update.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Privacy:
     max_epsilon: float | None = None
     packing: str = "none"
     keep: float = 0.1
+    feedback: bool = True
 
     @property
     def noisy(self) -> bool:
@@ -109,6 +111,9 @@ def privacy_from(said: Any, name: str) -> Privacy:
     if found.delta >= 1 or found.keep > 1:
         msg = "delta is below 1, and keep at most 1"
         raise ValueError(msg)
+    if not isinstance(found.feedback, bool):
+        msg = f"feedback is {found.feedback!r}, not true or false"
+        raise TypeError(msg)
     if found.packing not in PACKINGS:
         msg = f"packing is {found.packing!r}; accepted: {', '.join(PACKINGS)}"
         raise ValueError(msg)
@@ -133,7 +138,7 @@ def filters(privacy: Privacy) -> list[dict[str, Any]]:
         }
         found.append({"path": f"{_ROOM}.clip_noise_filter.ClipNoiseFilter", "args": args})
     if privacy.packing != "none":
-        args = {"packing": privacy.packing, "keep": privacy.keep}
+        args = {"packing": privacy.packing, "keep": privacy.keep, "feedback": privacy.feedback}
         found.append({"path": f"{_ROOM}.packing_filter.PackFilter", "args": args})
     found.append({"path": f"{_ROOM}.audit_filter.AuditFilter", "args": {"packing": privacy.packing}})
     return found

@@ -29,6 +29,12 @@ def test_what_was_not_sent_comes_with_the_next_round(context):
     assert second.tolist() == [0, 0, 0, 4]
 
 
+def test_without_feedback_nothing_is_kept(context):
+    made = PackFilter("top_k", keep=0.25, feedback=False)
+    sent(made, context, {"a": torch.tensor([5.0, 1.0, 3.0, 2.0])})
+    assert sent(made, context, {"a": torch.tensor([0.0, 1.0, 0.5, 2.0])}).tolist() == [0, 0, 0, 2]
+
+
 def test_another_job_begins_with_nothing_kept(context):
     made = PackFilter("top_k", keep=0.5)
     sent(made, context, {"a": torch.tensor([5.0, 1.0])})

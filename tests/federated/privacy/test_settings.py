@@ -73,6 +73,7 @@ def test_a_file_of_ones_own(tmp_path):
         ("packing: zip", "accepted: none, fp16, top_k"),
         ("keep: 1.5", "keep at most 1"),
         ("keep: null", "not a number"),
+        ("feedback: 1", "not true or false"),
         ("- none", "a list, not a table"),
         ("", "a NoneType, not a table"),
         ("a: [", "is not understood"),
