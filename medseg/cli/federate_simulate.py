@@ -48,6 +48,9 @@ def simulate(
     compare: Annotated[
         bool, typer.Option("--compare", help="Train each site alone and all cases together too, for as many steps.")
     ] = False,
+    look: Annotated[
+        bool, typer.Option("--look/--no-look", help="Compare the sites' data first; stop where sides are exchanged.")
+    ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in OUT.")] = False,
     json: Json = False,
 ) -> None:
@@ -69,7 +72,7 @@ def simulate(
         with stderr().status(f"{how.name}, {how.rounds} rounds: the sites start"):
             found = run(
                 bundle, sites, how, out, overrides=_changes(changes or []), init=init, privacy=privacy, compare=compare,
-                resume=resume, tell=lambda line: show_lines([line]),
+                look=look, resume=resume, tell=lambda line: show_lines([line]),
             )  # fmt: skip
     except KeyboardInterrupt:
         show_lines([f"stopped: go on with the same command and --resume; what is done lies in {out}"])

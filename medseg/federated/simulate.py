@@ -22,6 +22,7 @@ from medseg.errors import OutputError, UsageError
 from medseg.federated.bundle_hash import bundle_hash
 from medseg.federated.comparison import references
 from medseg.federated.exchange import completed
+from medseg.federated.first_look import first_look
 from medseg.federated.initial import initial_state
 from medseg.federated.installed import require_nvflare
 from medseg.federated.job import job_folder
@@ -72,6 +73,7 @@ def simulate(
     init: str | Path | None = None,
     privacy: str | Path | None = None,
     compare: bool = False,
+    look: bool = True,
     resume: bool = False,
     tell: Callable[[str], object] = str,
 ) -> Simulated:
@@ -86,13 +88,14 @@ def simulate(
         init: a bundle whose weights are the start.
         privacy: what is done to updates before they leave a site, a name or file of configs/federation/privacy.
         compare: train the references too.
+        look: compare the sites' data first, and train only where no site's sides or labels are exchanged.
         resume: go on with what is in `out`.
         tell: hears a line whenever something is done.
 
     Raises:
         MissingExtraError: MS-J053 NVFLARE is not installed.
         UsageError: MS-J015 an override, MS-J020 the file of sites, MS-J022 `resume` with other options, MS-J024 partial labels with `compare` or `cases`.
-        InputError: MS-J018 below the quorum, and what data or training refuse.
+        InputError: MS-J018 below the quorum, MS-J177 a site that must not train as it is, and what data or training refuse.
         OutputError: MS-J017 `out` holds something, and `resume` is off.
         MedsegError: MS-J023 the simulation ended without saying why.
     """
@@ -114,6 +117,8 @@ def simulate(
     server = work / "server" / RUN
     if not _is_done(server, how):
         before = load_state(server)
+        if look and before is None:
+            first_look(known, root, tell)
         chosen = filters(load_privacy(privacy))[:-1] if privacy is not None else []  # the audit guards real sites
         shutil.rmtree(work / "jobs", ignore_errors=True)
         job = job_folder(

@@ -86,6 +86,7 @@ def statistics_of(
     channels: Sequence[str] = (),
     labels: LabelTable | None = None,
     held_out: Collection[str] = (),
+    cases: Mapping[str, Collection[str]] | None = None,
     at_least: int = AT_LEAST,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Agreement:
@@ -96,6 +97,7 @@ def statistics_of(
         channels: their names; () takes what each dataset says.
         labels: of the bundle that is to be trained.
         held_out: sites that are tested on only.
+        cases: site -> names of those that it has; of other sites all count.
         at_least: cases below which nothing is said of a site.
         progress: called with (site, cases read, cases in all).
 
@@ -105,7 +107,11 @@ def statistics_of(
     """
     surveys = {
         name: survey(
-            folder, channels, labels=labels, progress=None if progress is None else _progress_of(name, progress)
+            folder,
+            channels,
+            labels=labels,
+            cases=(cases or {}).get(name),
+            progress=None if progress is None else _progress_of(name, progress),
         )
         for name, folder in sites.items()
     }

@@ -15,7 +15,9 @@ from medseg.federated.simulated import run_simulator
 from medseg.federated.sites import gather, read_sites
 from medseg.federated.stats_job import stats_job
 from medseg.federated.stats_report import CONSORTIUM, PICTURE, REPORT
+from medseg.training.plan.sources import find_source
 from medseg.training.train import named_channels
+from medseg.writers.atomic import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,11 +75,21 @@ def simulate_stats(
     files: dict[str, dict[str, Any]] = {"server": {**said, "work": str(work / "server")}}
     for site in known:
         folder = gather(site, work / "data" / site.name, channels)
+        if site.cases:
+            _keep_names(site.data, folder)
         files[site.name] = {**said, "data": str(folder.resolve()), "held_out": site.held_out}
     run_simulator(job, work, files, [], work / "server" / _RUN, Algorithm(_RUN), _quiet)
     for name in (CONSORTIUM, REPORT, PICTURE):
         shutil.move(work / "server" / _RUN / name, out / name)
     return out
+
+
+def _keep_names(data: Path, folder: Path) -> None:
+    """What dataset.json says of labels and channels, beside links to some of its cases."""
+    said = find_source(data).said
+    kept = {key: said[key] for key in ("labels", "channel_names", "modality") if key in said}
+    if kept:
+        write_json(folder / "dataset.json", kept)
 
 
 def _quiet(line: str) -> None:

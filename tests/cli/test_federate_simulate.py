@@ -34,7 +34,7 @@ def test_plain_use_takes_the_algorithms_defaults(asked, capsys):
     ((bundle, sites, how, out, options),) = asked
     assert (bundle, sites, out) == ("recipe", Path("sites.yaml"), Path("out"))
     assert (how.name, how.rounds, how.local_epochs, how.mu, how.quorum) == ("fedavg", 20, 1, 0.0, 2)
-    assert options == {"overrides": {}, "init": None, "privacy": None, "compare": False, "resume": False}
+    assert options == {"overrides": {}, "init": None, "privacy": None, "compare": False, "look": True, "resume": False}
     said = capsys.readouterr()
     assert said.out == ""
     assert "round 1/3  a  used" in said.err
@@ -43,14 +43,14 @@ def test_plain_use_takes_the_algorithms_defaults(asked, capsys):
 
 
 def test_every_word_is_heard(asked, capsys):
-    words = "--algorithm fedprox --rounds 3 --local-steps 7 --mu 0.5 --quorum 1 --init other --privacy fp16 --compare --resume --json"
+    words = "--algorithm fedprox --rounds 3 --local-steps 7 --mu 0.5 --quorum 1 --init other --privacy fp16 --compare --no-look --resume --json"
     words += " --set learning_rate=0.01 --set patch_size=[8,8,8]"
     assert run(["federate", "simulate", "recipe", "--sites", "s.yaml", "-o", "out", *words.split()]) == 0
     ((_, _, how, _, options),) = asked
     assert (how.rounds, how.local_steps, how.local_epochs, how.mu, how.quorum) == (3, 7, None, 0.5, 1)
     assert options == {
         "overrides": {"learning_rate": 0.01, "patch_size": [8, 8, 8]}, "init": "other", "privacy": "fp16",
-        "compare": True, "resume": True,
+        "compare": True, "look": False, "resume": True,
     }  # fmt: skip
     said = json.loads(capsys.readouterr().out)
     assert said["metric"] == "dice"
