@@ -17,7 +17,9 @@ from torch import nn
 
 import medseg
 from medseg.bundle.load import load_bundle
+from medseg.bundle.shipped import shipped_bundles
 from medseg.bundle.trust import trust_bundle
+from medseg.bundle.weights import find_weights
 from medseg.errors import MedsegError
 from tests.bundle.build import write_bundle
 from tests.bundle.test_gate import HOSTILE, fill
@@ -190,6 +192,7 @@ def main() -> None:
     (place / "evil_module.py").write_text(f"open({str(SENTINEL)!r}, 'w').close()", encoding="utf-8")
     sys.path.insert(0, str(place))
     sound = {name: write_bundle(place / name, ours=name == "own") for name in ("zoo", "own")}
+    sound |= {name: root for name, root in shipped_bundles().items() if find_weights(root) is not None}
     load(sound["zoo"])  # what libraries import and read once
     sys.addaudithook(hook)
     report = {}

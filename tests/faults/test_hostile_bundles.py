@@ -57,4 +57,5 @@ def test_none_runs_anything_or_reads_outside(report, capsys):
 
 def test_sound_bundles_load_under_the_same_watch(report):
     sound = {name: row for name, row in report.items() if name.startswith("sound: ")}
-    assert sound == {f"sound: {name}": {"outcome": "loaded", "heard": []} for name in ("zoo", "own")}
+    assert [name for name, row in sound.items() if row != {"outcome": "loaded", "heard": []}] == []
+    assert len(sound) >= 4, "MONAI's own components, medseg's, and every shipped bundle with weights"
