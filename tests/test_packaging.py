@@ -104,7 +104,11 @@ def test_every_library_that_medseg_imports_is_declared():
     from importlib.metadata import packages_distributions
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = [d for extra in ("demo", "export", "mlflow") for d in project["optional-dependencies"][extra]]
+    extras = [
+        d
+        for extra in ("demo", "encrypted", "export", "federated", "mlflow")
+        for d in project["optional-dependencies"][extra]
+    ]
     declared = {normal(d) for d in (*project["dependencies"], *extras, "medseg")}
     homes = packages_distributions()
     missing = {}
