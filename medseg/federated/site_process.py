@@ -72,7 +72,13 @@ def main() -> None:
     from nvflare.fuel.f3.mpm import MainProcessMonitor
     from nvflare.private.fed.app.client import client_train
 
-    facts = [f"uid={said.name}", f"org={said.organisation}", "secure_train=true", "config_folder=config", "heart_beat_interval=5"]
+    facts = [
+        f"uid={said.name}",
+        f"org={said.organisation}",
+        "secure_train=true",
+        "config_folder=config",
+        "heart_beat_interval=5",
+    ]
     given = argparse.Namespace(workspace=str(said.kit), fed_client="fed_client.json", set=facts, local_rank=0)
     code = MainProcessMonitor.run(main_func=client_train.main, run_dir=str(said.kit), args=given)
     sys.exit(code if isinstance(code, int) else 0)
