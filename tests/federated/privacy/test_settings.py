@@ -25,6 +25,8 @@ def test_the_shipped_ones_are_understood_and_all_end_with_the_audit():
     assert names(found["fp16"]) == names(found["top_k"]) == [PACK, AUDIT]
     assert found["clip_noise"].noisy
     assert not found["fp16"].noisy
+    assert found["fp16"].feedback
+    assert not found["top_k"].feedback  # docs/federated-privacy.md has the measurement
 
 
 def test_noise_comes_before_packing_and_the_audit_last():
