@@ -53,6 +53,13 @@ def read_sealed(path: Path) -> dict[str, Any]:
         whole = isinstance(record, dict) and json_text(sealed(record)).encode("utf-8") == content
     except (ValueError, RecursionError):
         record, whole = None, False
+    if isinstance(record, dict) and DIGEST not in record and record.get("schema") == SCHEMA:
+        raise RecordError(
+            "MS-V101",
+            "this record has no digest: another command than medseg predict wrote it, or somebody took it out",
+            file=path,
+            mend="name the folder that medseg predict was given with -o",
+        )
     if not whole:
         raise RecordError(
             "MS-V102",

@@ -76,3 +76,9 @@ def test_the_record_of_something_else(tmp_path):
     write_json(tmp_path / "record.json", sealed({"schema": "medseg-record/99"}))
     with pytest.raises(RecordError, match=r"MS-V101 .*another kind"):
         read_sealed(tmp_path / "record.json")
+
+
+def test_a_record_without_a_digest(tmp_path):
+    write_json(tmp_path / "record.json", RECORD)
+    with pytest.raises(RecordError, match=r"MS-V101 .*no digest"):
+        read_sealed(tmp_path / "record.json")
