@@ -25,6 +25,7 @@ from medseg.losses import CompoundLoss, CrossEntropyLoss, FocalTverskyLoss
 from medseg.losses.pair import Pair, PairLoss
 from medseg.reports.case_view import map_file
 from medseg.training.region_loss import RegionLoss
+from medseg.training.scan_again import scan_again
 from medseg.training.targets import DOUBT
 from medseg.transforms.regions import to_regions
 from medseg.writers.atomic import sha256
@@ -251,7 +252,7 @@ def _case(out: Path, folder: Path, record: Mapping[str, Any], structures: Mappin
                 file=label,
                 mend="predict with a bundle of the same structures",
             )
-    case: dict[str, Any] = {"image": _image(folder, record), "label": str(label)}
+    case: dict[str, Any] = {"image": scan_again(folder, record, (Path.cwd(), out.parent)), "label": str(label)}
     if not label.is_file() or sha256(label) != record["outputs"].get(_SEGMENTATION):
         return case if label.is_file() else _gone(label)
     doubt = folder / map_file("entropy")
@@ -263,15 +264,6 @@ def _case(out: Path, folder: Path, record: Mapping[str, Any], structures: Mappin
             mend="predict again with --uncertainty mc:20 (or ensemble, tta)",
         )
     return case | {DOUBT: str(doubt)}
-
-
-def _image(folder: Path, record: Mapping[str, Any]) -> str | list[str]:
-    """Where the scan was read from, else the copy of it in the case's folder."""
-    paths = [str(path) for path in (record.get("input") or {}).get("paths", ())]
-    if paths and all(Path(path).exists() for path in paths):
-        return paths[0] if len(paths) == 1 else paths
-    copied = folder / "image.nii.gz"
-    return str(copied) if copied.is_file() else str(_gone(Path(paths[0]) if paths else copied))
 
 
 def _gone(path: Path) -> Any:
