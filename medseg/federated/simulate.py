@@ -100,7 +100,8 @@ def simulate(
         MedsegError: MS-J023 the simulation ended without saying why.
     """
     require_nvflare()
-    root, known = find_bundle(bundle), read_sites(sites)
+    root, known = find_bundle(bundle).resolve(), read_sites(sites)
+    out = out.resolve()  # sites work in folders of their own
     config = read_config(root, "train")
     if "labels_present" in config and (compare or any(site.cases for site in known)):
         raise UsageError(
