@@ -15,12 +15,16 @@ import torch
 
 from medseg.bundle.load import load_bundle
 from medseg.bundle.weights import read_weights
+from medseg.cli.app import run as run_medseg
+from medseg.errors import OutputError, UsageError
 from medseg.federated.aggregation import shares
+from medseg.federated.algorithm import load_algorithm
 from medseg.federated.exchange import travelling
 from medseg.federated.initial import initial_state
 from medseg.federated.server_state import load_state, read_rounds
+from medseg.federated.simulate import simulate
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # a simulation starts a process for each site
 
 ALGORITHM = """
 rounds: {rounds}
@@ -140,27 +144,14 @@ def the_table_shows_every_site_mean_and_worst(out, said, told):
 
 
 def every_model_is_an_ordinary_bundle(out, place):
-    models = [
-        out / "global",
-        out / "sites" / "a",
-        out / "sites" / "b",
-        out / "compare" / "central",
-        out / "compare" / "alone-a",
-    ]
-    for model in models:
+    references = [out / "compare" / "central", out / "compare" / "alone-a"]
+    for model in (out / "global", out / "sites" / "a", out / "sites" / "b", *references):
         assert load_bundle(model).domain.cases in (3, 5, 8)
     assert not (out / "sites" / "t").exists()
-    done = subprocess.run(
-        [sys.executable, "-m", "medseg", "predict", str(place / "t" / "imagesTr"), "-o", str(place / "masks"), "-b", str(out / "global")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    masks, scores = str(place / "masks"), str(place / "scores")
+    assert run_medseg(["predict", str(place / "t" / "imagesTr"), "-o", masks, "-b", str(out / "global")]) == 0
     assert len(list((place / "masks").glob("*/segmentation.nii.gz"))) == 2
-    scored = subprocess.run(
-        [sys.executable, "-m", "medseg", "evaluate", str(place / "masks"), str(place / "t" / "labelsTr"), "-o", str(place / "scores")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert scored.returncode == 0, scored.stderr
+    assert run_medseg(["evaluate", masks, str(place / "t" / "labelsTr"), "-o", scores]) == 0
 
 
 def no_data_and_no_place_stands_in_the_job(out, place):
@@ -170,15 +161,16 @@ def no_data_and_no_place_stands_in_the_job(out, place):
 
 
 def a_folder_in_use_and_other_options_are_refused(out, place, small_recipe):
-    sites, how = place / "three.yaml", ["--algorithm", str(place / "plain.yaml")]
-    for words, code, exit_code in (([*how], "MS-J017", 7), ([*how, "--resume", "--mu", "0.5"], "MS-J022", 2)):
-        run = started(small_recipe, sites, out, *words)
-        _, told = run.communicate(timeout=120)
-        assert code in told
-        assert run.returncode == exit_code
-    again = started(small_recipe, sites, out, *how, "--resume")  # nothing is left to do
-    assert again.communicate(timeout=200)[1].count("round ") == 0
-    assert again.returncode == 0
+    sites, how, told = place / "three.yaml", place / "plain.yaml", []
+    with pytest.raises(OutputError, match="MS-J017"):
+        simulate(small_recipe, sites, load_algorithm(how), out)
+    with pytest.raises(UsageError, match=r"MS-J022[\s\S]*algorithm"):
+        simulate(small_recipe, sites, load_algorithm(how, mu=0.5), out, resume=True)
+    before = read_weights(out / "global" / "models" / "model.safetensors")
+    again = simulate(small_recipe, sites, load_algorithm(how), out, resume=True, tell=told.append)
+    assert told == []  # nothing was left to do
+    after = read_weights(again.model / "models" / "model.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_a_killed_site_does_not_stop_the_others(place, small_recipe):
