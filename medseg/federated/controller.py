@@ -1,23 +1,18 @@
-"""NVFLARE's server side: rounds that end, whatever becomes of a site.
+"""NVFLARE's server side: rounds that end, whatever becomes of a site (`asking`), and average only what is sound.
 
-What NVFLARE's own controllers do was measured first: they wait for ever for a site that was killed, or killed and restarted
-(it comes back under a new token), average what is empty, and start the next round with nothing. Here every round has a
-deadline, a quorum, and a check of each update; a site that is not there counts as missing, with a warning that names it;
-below the quorum the job fails, and says so.
+NVFLARE's own controllers average what is empty, and start the next round with nothing. Here each update is checked; a site
+that sent none counts as missing, with a warning that names it; below the quorum the job fails, and says so.
 """
 
 from __future__ import annotations
 
 import math
 import shutil
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nvflare.apis.controller_spec import ClientTask, Task
 from nvflare.apis.dxo import DataKind, from_shareable
 from nvflare.apis.fl_constant import FLContextKey, ReturnCode
-from nvflare.apis.impl.controller import Controller
 from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
 
@@ -26,6 +21,7 @@ from medseg.bundle.shipped import find_bundle
 from medseg.errors import InputError, MedsegError, OutputError
 from medseg.federated.aggregation import control_step, mean_change, server_step, shares
 from medseg.federated.algorithm import Algorithm
+from medseg.federated.asking import AskingController
 from medseg.federated.bundle_hash import require_hash
 from medseg.federated.exchange import (
     ROUND,
@@ -45,7 +41,7 @@ from medseg.federated.initial import initial_state
 from medseg.federated.overrides import check_overrides
 from medseg.federated.privacy.packing import unpack
 from medseg.federated.results import write_result
-from medseg.federated.rounds import FAILED, LOST, REFUSED, TESTED, USED, Answer, Round, over
+from medseg.federated.rounds import FAILED, REFUSED, TESTED, USED, Answer, Round
 from medseg.federated.server_state import ROUNDS, ServerState, add_round, load_state, save_state, write_failure
 from medseg.federated.server_table import row_of, scalars_of
 from medseg.federated.site_file import read_site_file
@@ -54,7 +50,6 @@ from medseg.writers.tensorboard import EventFile
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nvflare.apis.client import Client
     from nvflare.apis.fl_context import FLContext
     from nvflare.apis.shareable import Shareable
     from nvflare.apis.signal import Signal
@@ -68,7 +63,7 @@ _MEANING = {
 }
 
 
-class MedsegController(Controller):
+class MedsegController(AskingController):
     """Trains a bundle in rounds over all connected sites.
 
     Args:
@@ -99,17 +94,9 @@ class MedsegController(Controller):
         self.overrides = overrides or {}
         self.resume = resume
         self.init = init
-        self._round: Round | None = None
         self._expected: dict[str, tuple[int, ...]] = {}
         self._held_out: set[str] = set()
         fobs.register(TensorDecomposer)
-
-    def start_controller(self, fl_ctx: FLContext) -> None:
-        """Nothing: `control_flow` does all, so that what goes wrong is told in one place."""
-
-    def stop_controller(self, fl_ctx: FLContext) -> None:
-        """End the round that goes on."""
-        self.cancel_all_tasks(fl_ctx=fl_ctx)
 
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         """All rounds, and the last validation."""
@@ -123,13 +110,6 @@ class MedsegController(Controller):
             self.log_exception(fl_ctx, f"the training failed: {error}")
             write_failure(folder, error)
             self.system_panic(str(error), fl_ctx)
-
-    def process_result_of_unknown_task(
-        self, client: Client, task_name: str, client_task_id: str, result: Shareable, fl_ctx: FLContext
-    ) -> None:
-        """An answer to a round that is over: it is told and left out."""
-        del client_task_id, result
-        self.log_warning(fl_ctx, f"site {client.name} answered {task_name} after the round was over; it is left out")
 
     def _train(self, root: Path, folder: Path, abort: Signal, fl_ctx: FLContext) -> None:
         how = Algorithm.from_json(self.algorithm)
@@ -220,46 +200,21 @@ class MedsegController(Controller):
         meta: Mapping[str, Any],
     ) -> tuple[Round, str]:
         """Send a task to all connected sites and wait until it is over, for `over`'s reason."""
-        engine: Any = self._engine
-        targets = tuple(sorted(client.name for client in engine.get_clients()))
         both = with_control(now.state, now.control if task_name == TRAIN else {})
         self._expected = shapes_of(both)
-        self._round = seen = Round(targets, time.monotonic())
-        task = Task(
-            task_name,
-            state_to_dxo(both, **{ROUND: now.rounds}, **meta).to_shareable(),
-            timeout=math.ceil(how.deadline_s) + 60,
-            after_task_sent_cb=self._sent,
-            result_received_cb=self._received,
+        if not self.connected():
+            raise below_quorum(now.rounds, Round((), 0.0), how.quorum, "no site is connected")
+        message = state_to_dxo(both, **{ROUND: now.rounds}, **meta)
+        return self.ask(
+            task_name, message, abort, fl_ctx, quorum=quorum, deadline_s=how.deadline_s, grace_s=how.grace_s
         )
-        if not targets:
-            raise below_quorum(now.rounds, seen, how.quorum, "no site is connected")
-        self.broadcast(task, fl_ctx, targets=list(targets), min_responses=len(targets))
-        while not abort.triggered:
-            gone = [site for site in targets if site in LOST or self.get_client_disconnect_time(site) is not None]
-            why = over(seen, time.monotonic(), quorum=quorum, deadline_s=how.deadline_s, grace_s=how.grace_s, gone=gone)
-            if why is not None:
-                seen.close()
-                self.cancel_task(task)
-                return seen, why
-            time.sleep(0.2)
-        self.cancel_task(task)
-        return seen, "aborted"
 
-    def _sent(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
-        del fl_ctx
-        if self._round is not None:
-            self._round.take(client_task.client.name, time.monotonic())
-
-    def _received(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
-        """NVFLARE calls this in threads of its own, one at a time for a task."""
-        site, result = client_task.client.name, client_task.result
-        answer = Answer(REFUSED, why="it sent nothing") if result is None else self._judged(result)
-        client_task.result = None
-        if answer.outcome == TESTED and client_task.task.name == TRAIN:
+    def judged(self, site: str, task_name: str, result: Shareable) -> Answer:
+        """An update that may be averaged, a held-out site's scores, or why it is neither."""
+        answer = self._judged(result)
+        if answer.outcome == TESTED and task_name == TRAIN:
             self._held_out.add(site)
-        if self._round is None or not self._round.answer(site, answer, time.monotonic()):
-            self.log_warning(fl_ctx, f"site {site} answered twice, or too late; it is left out")
+        return answer
 
     def _judged(self, result: Shareable) -> Answer:
         code = str(result.get_return_code())

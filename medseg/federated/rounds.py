@@ -25,15 +25,17 @@ class Answer:
 
     Args:
         outcome: `USED`, `TESTED` (a held-out site's scores), `REFUSED` or `FAILED`.
-        update: where it is used.
+        update: of a training, where it is used.
         metrics: of a held-out site.
         why: in one line, where it is not used.
+        said: of other questions, where it is used.
     """
 
     outcome: str
     update: Update | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     why: str = ""
+    said: Any = None
 
 
 @dataclass

@@ -1,27 +1,24 @@
 """NVFLARE's server side of the statistics: asks all sites twice, compares them, and writes what they can agree on.
 
-As in a training, each question has a deadline and a quorum, a site that is killed or slow is not waited for, and what is no
-fingerprint is not used.
+As in a training (`asking`), each question has a deadline and a quorum, a site that is killed or slow is not waited for, and
+what is no fingerprint is not used.
 """
 
 from __future__ import annotations
 
-import math
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nvflare.apis.controller_spec import ClientTask, Task
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
 from nvflare.apis.fl_constant import FLContextKey, ReturnCode
-from nvflare.apis.impl.controller import Controller
 
 from medseg.bundle.shipped import find_bundle
 from medseg.errors import InputError, MedsegError
 from medseg.federated.agreement import agree, bins_for
+from medseg.federated.asking import AskingController
 from medseg.federated.bundle_hash import require_hash
 from medseg.federated.reference import channels_and_labels
-from medseg.federated.rounds import FAILED, LOST, REFUSED, USED, Answer, Round, over
+from medseg.federated.rounds import FAILED, REFUSED, USED, Answer
 from medseg.federated.server_state import write_failure
 from medseg.federated.site_file import read_site_file
 from medseg.federated.statistics import heard, question
@@ -29,7 +26,6 @@ from medseg.federated.stats_executor import STATS
 from medseg.federated.stats_report import write_report
 
 if TYPE_CHECKING:
-    from nvflare.apis.client import Client
     from nvflare.apis.fl_context import FLContext
     from nvflare.apis.shareable import Shareable
     from nvflare.apis.signal import Signal
@@ -43,7 +39,7 @@ if TYPE_CHECKING:
 FETCHED = "medseg_stats"
 
 
-class StatsController(Controller):
+class StatsController(AskingController):
     """Compares the data of all connected sites.
 
     Args:
@@ -74,14 +70,6 @@ class StatsController(Controller):
         self.quorum = quorum
         self.deadline_s = deadline_s
         self.grace_s = grace_s
-        self._question: tuple[Round, dict[str, tuple[Fingerprint, bool]]] | None = None
-
-    def start_controller(self, fl_ctx: FLContext) -> None:
-        """Nothing: `control_flow` does all, so that what goes wrong is told in one place."""
-
-    def stop_controller(self, fl_ctx: FLContext) -> None:
-        """End the question that is open."""
-        self.cancel_all_tasks(fl_ctx=fl_ctx)
 
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         """Both questions, and the report."""
@@ -108,12 +96,20 @@ class StatsController(Controller):
             write_failure(folder, error)
             self.system_panic(str(error), fl_ctx)
 
-    def process_result_of_unknown_task(
-        self, client: Client, task_name: str, client_task_id: str, result: Shareable, fl_ctx: FLContext
-    ) -> None:
-        """An answer that came too late: it is told and left out."""
-        del client_task_id, result
-        self.log_warning(fl_ctx, f"site {client.name} answered {task_name} too late; it is left out")
+    def judged(self, site: str, task_name: str, result: Shareable) -> Answer:
+        """A fingerprint and whether its site is held out, or why it is none."""
+        del site, task_name
+        code = str(result.get_return_code())
+        if code == ReturnCode.TASK_RESULT_FILTER_ERROR:
+            return Answer(FAILED, why="its own privacy policy stopped the answer")
+        if code != ReturnCode.OK:
+            return Answer(FAILED, why=f"it could not answer ({code}); its own log says why")
+        try:
+            return Answer(USED, said=heard(from_shareable(result).data))
+        except MedsegError as error:
+            return Answer(REFUSED, why=f"{error.code} {error.what}")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            return Answer(REFUSED, why=f"it sent what is no answer ({type(error).__name__})")
 
     def _labels(self, said: SiteFile) -> LabelTable | None:
         if not self.bundle:
@@ -128,69 +124,23 @@ class StatsController(Controller):
         Raises:
             InputError: MS-J174 fewer than the quorum answered.
         """
-        engine: Any = self._engine
-        targets = tuple(sorted(client.name for client in engine.get_clients()))
-        if len(targets) < self.quorum:
-            msg = f"{len(targets)} are connected"
+        if len(self.connected()) < self.quorum:
+            msg = f"{len(self.connected())} are connected"
             raise self._too_few(msg)
-        seen, told = Round(targets, time.monotonic()), {}
-        self._question = (seen, told)
-        task = Task(
-            STATS,
-            DXO(DataKind.APP_DEFINED, data=question(self.at_least, bins)).to_shareable(),
-            timeout=math.ceil(self.deadline_s) + 60,
-            after_task_sent_cb=self._sent,
-            result_received_cb=self._received,
+        message = DXO(DataKind.APP_DEFINED, data=question(self.at_least, bins))
+        seen, why = self.ask(
+            STATS, message, abort, fl_ctx, quorum=self.quorum, deadline_s=self.deadline_s, grace_s=self.grace_s
         )
-        self.broadcast(task, fl_ctx, targets=list(targets), min_responses=len(targets))
-        why = None
-        while why is None and not abort.triggered:
-            gone = [site for site in targets if site in LOST or self.get_client_disconnect_time(site) is not None]
-            why = over(seen, time.monotonic(), quorum=self.quorum, deadline_s=self.deadline_s, grace_s=self.grace_s,
-                       gone=gone)  # fmt: skip
-            time.sleep(0.1)
-        seen.close()
-        self.cancel_task(task)
-        for site in targets:
+        for site in seen.targets:
             if seen.outcome(site) != USED:
                 reason = seen.answers[site].why if site in seen.answers else f"it sent nothing ({why})"
                 self.log_warning(fl_ctx, f"site {site} is left out: {reason}")
-        found = {site: told[site] for site in targets if seen.outcome(site) == USED}
+        found = {site: seen.answers[site].said for site in seen.targets if seen.outcome(site) == USED}
         if len(found) < self.quorum and not abort.triggered:
-            msg = f"{len(found)} of {len(targets)} answered ({why})"
+            msg = f"{len(found)} of {len(seen.targets)} answered ({why})"
             raise self._too_few(msg)
         return found
 
     def _too_few(self, what: str) -> InputError:
         mend = "bring the sites back, or ask for fewer (--quorum)"
         return InputError("MS-J174", f"{self.quorum} sites are to be compared, and {what}", mend=mend)
-
-    def _sent(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
-        del fl_ctx
-        if self._question is not None:
-            self._question[0].take(client_task.client.name, time.monotonic())
-
-    def _received(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
-        """NVFLARE calls this in threads of its own; what is late must not be taken for an answer to the next question."""
-        site, result, now = client_task.client.name, client_task.result, self._question
-        answer, said = (Answer(REFUSED, why="it sent nothing"), None) if result is None else _judged(result)
-        client_task.result = None
-        if now is not None and said is not None:
-            now[1].setdefault(site, said)
-        if now is None or not now[0].answer(site, answer, time.monotonic()):
-            self.log_warning(fl_ctx, f"site {site} answered twice, or too late; it is left out")
-
-
-def _judged(result: Shareable) -> tuple[Answer, tuple[Fingerprint, bool] | None]:
-    """What an answer is worth, and what it says."""
-    code = str(result.get_return_code())
-    if code == ReturnCode.TASK_RESULT_FILTER_ERROR:
-        return Answer(FAILED, why="its own privacy policy stopped the answer"), None
-    if code != ReturnCode.OK:
-        return Answer(FAILED, why=f"it could not answer ({code}); its own log says why"), None
-    try:
-        return Answer(USED), heard(from_shareable(result).data)
-    except MedsegError as error:
-        return Answer(REFUSED, why=f"{error.code} {error.what}"), None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        return Answer(REFUSED, why=f"it sent what is no answer ({type(error).__name__})"), None
