@@ -28,7 +28,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from tests.faults.every_byte import found_below, found_in, spellings
 from tests.workflows.conftest import AFFINE, blocks
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(1500)]
 
 #: The root of every UID of the scans: that of a hospital.
 ROOT = "1.2.276.0.7230010.3.4711"

@@ -243,6 +243,7 @@ def test_kill_9_leaves_whole_files_only_and_resume_ends_as_if_nothing_had_happen
 
 
 @pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.timeout(3600)
 def test_100_kills(toy_bundle, tmp_path, capsys):
     kill = trials(tmp_path, toy_bundle, {"kill": KILL}, times=100)["kill"]
@@ -253,6 +254,7 @@ def test_100_kills(toy_bundle, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.timeout(3600)
 def test_20_full_disks_and_20_races(toy_bundle, tmp_path, capsys):
     found = trials(tmp_path, toy_bundle, {"full": FULL, "two": TWO}, times=20)

@@ -16,7 +16,11 @@ import psutil
 import pytest
 
 pytest.importorskip("nvflare", reason='no NVFLARE (pip install "medseg[federated]")')
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.endurance,
+    pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX"),
+]
 
 HERE = Path(__file__).parent
 SITES = ("site-1", "site-2", "site-3")
