@@ -15,8 +15,8 @@ from medseg.errors import UsageError
 if TYPE_CHECKING:
     from nvflare.fuel.flare_api.flare_api import Session
 
-    from medseg.federated.admin import Job, State
-    from medseg.federated.kit import Kit
+    from medseg.federated.kits.admin import Job, State
+    from medseg.federated.kits.kit import Kit
 
 AdminKit = Annotated[Path, typer.Argument(metavar="KIT", show_default=False, help="An administrator's start-up kit.")]
 
@@ -52,10 +52,10 @@ def submit(
     """Begin a training at all connected sites. It carries the bundle's name and hash and plain values; no code."""
     from tempfile import TemporaryDirectory
 
-    from medseg.federated import admin
     from medseg.federated.algorithm import load_algorithm
     from medseg.federated.job import job_folder
-    from medseg.federated.kit import read_kit
+    from medseg.federated.kits import admin
+    from medseg.federated.kits.kit import read_kit
 
     own = read_kit(kit, "admin")
     how = load_algorithm(algorithm, rounds=rounds)
@@ -83,8 +83,8 @@ def status(
     json: Json = False,
 ) -> None:
     """Show the sites and jobs, or one job; exits 3 for a job that failed or was stopped."""
-    from medseg.federated import admin
-    from medseg.federated.kit import read_kit
+    from medseg.federated.kits import admin
+    from medseg.federated.kits.kit import read_kit
 
     own = read_kit(kit, "admin")
     said: list[str] = []
@@ -111,8 +111,8 @@ def abort(
     job: Annotated[str, typer.Argument(metavar="JOB", show_default=False, help="Its id.")],
 ) -> None:
     """Stop a job at the server and at every site; what its rounds made so far stays on the server."""
-    from medseg.federated import admin
-    from medseg.federated.kit import read_kit
+    from medseg.federated.kits import admin
+    from medseg.federated.kits.kit import read_kit
 
     with admin.session(read_kit(kit, "admin")) as speaking:
         admin.abort(speaking, job)
@@ -120,7 +120,7 @@ def abort(
 
 
 def _fetch(speaking: Session, job: Job, out: Path | None) -> None:
-    from medseg.federated import admin
+    from medseg.federated.kits import admin
 
     if out is not None and job.status == admin.COMPLETED:
         show_lines([f"the model of all sites: {admin.fetch_model(speaking, job.id, out)}"])

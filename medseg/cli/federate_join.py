@@ -45,8 +45,8 @@ def join(
     What is looked at: kit, certificate, clock, the server's name and port, mutual TLS, disk, memory, bundle, and the data
     beside what the others have (a picture, KIT/medseg_site.png).
     """
-    from medseg.federated.join import be_site, ready, require_ready, site_bundle, write_site_file
-    from medseg.federated.kit import read_kit
+    from medseg.federated.kits.join import be_site, ready, require_ready, site_bundle, write_site_file
+    from medseg.federated.kits.kit import read_kit
 
     own = read_kit(kit, "site")
     root = site_bundle(own, bundle)
@@ -85,8 +85,8 @@ def serve(
 ) -> None:
     """Be the server of a project until Ctrl-C."""
     from medseg.bundle.shipped import find_bundle
-    from medseg.federated.join import be_server, write_site_file
-    from medseg.federated.kit import read_kit
+    from medseg.federated.kits.join import be_server, write_site_file
+    from medseg.federated.kits.kit import read_kit
 
     own = read_kit(kit, "server")
     if bundle is not None:

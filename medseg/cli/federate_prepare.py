@@ -31,7 +31,7 @@ def prepare(
 
     Run it again after adding a site or a person: kits that are there stay as they are.
     """
-    from medseg.federated.prepare import prepare as make
+    from medseg.federated.kits.prepare import prepare as make
 
     made = make(project, out, bundle=bundle)
     if json:

@@ -63,7 +63,7 @@ def simulate(
 
     require_nvflare()
     from medseg.federated.algorithm import load_algorithm
-    from medseg.federated.simulate import simulate as run
+    from medseg.federated.simulation.simulate import simulate as run
 
     how = load_algorithm(
         algorithm, rounds=rounds, local_steps=local_steps, local_epochs=local_epochs, mu=mu, quorum=quorum

@@ -65,7 +65,7 @@ def stats(
     if where.is_dir():
         _at_kit(where, out, bundle, name, numbers)
     else:
-        from medseg.federated.stats_simulated import simulate_stats
+        from medseg.federated.simulation.stats import simulate_stats
 
         with stderr().status("the sites read their cases"):
             simulate_stats(where, out, bundle=bundle, **numbers)
@@ -74,12 +74,12 @@ def stats(
 
 def _alone(data: Path, bundle: str | None, *, json: bool) -> None:
     """What this site would tell, and what it finds of itself."""
-    from medseg.federated.agreement import bins_for, compare
-    from medseg.federated.findings import COLUMNS
-    from medseg.federated.fingerprint import fingerprint_of
-    from medseg.federated.fingerprint_json import to_json
-    from medseg.federated.reference import channels_and_labels, of_bundle
-    from medseg.federated.survey import survey
+    from medseg.federated.stats.agreement import bins_for, compare
+    from medseg.federated.stats.findings import COLUMNS
+    from medseg.federated.stats.fingerprint import fingerprint_of
+    from medseg.federated.stats.fingerprint_json import to_json
+    from medseg.federated.stats.reference import channels_and_labels, of_bundle
+    from medseg.federated.stats.survey import survey
     from medseg.training.plan import problems
 
     channels, labels = channels_and_labels(bundle)
@@ -103,10 +103,10 @@ def _at_kit(kit: Path, out: Path, bundle: str | None, name: str, numbers: Mappin
     """The real sites: a job is submitted, followed, and its report fetched."""
     from tempfile import TemporaryDirectory
 
-    from medseg.federated import admin
-    from medseg.federated.kit import read_kit
-    from medseg.federated.stats_job import stats_job
-    from medseg.federated.stats_report import taken_over
+    from medseg.federated.kits import admin
+    from medseg.federated.kits.kit import read_kit
+    from medseg.federated.stats.job import stats_job
+    from medseg.federated.stats.report import taken_over
 
     own = read_kit(kit, "admin")
     with TemporaryDirectory() as folder:
@@ -120,9 +120,9 @@ def _at_kit(kit: Path, out: Path, bundle: str | None, name: str, numbers: Mappin
 
 
 def _show(out: Path, bundle: str | None, write: Path | None, *, json: bool) -> None:
-    from medseg.federated.findings import COLUMNS
-    from medseg.federated.reference import channels_and_labels
-    from medseg.federated.stats_report import CONSORTIUM, PICTURE, REPORT, agreement_at
+    from medseg.federated.stats.findings import COLUMNS
+    from medseg.federated.stats.reference import channels_and_labels
+    from medseg.federated.stats.report import CONSORTIUM, PICTURE, REPORT, agreement_at
 
     agreed = agreement_at(out, channels_and_labels(bundle)[1])
     counts = [(name, one.cases or f"fewer than {one.at_least}") for name, one in agreed.sites.items()]
@@ -132,7 +132,7 @@ def _show(out: Path, bundle: str | None, write: Path | None, *, json: bool) -> N
     show_table(("", "agreed", "why"), [(one.topic, one.value, one.why) for one in agreed.choices])
     lines = [f"for every site: {out / CONSORTIUM}", f"for you: {out / REPORT}, {out / PICTURE}"]
     if write is not None:
-        from medseg.federated.agreed_bundle import write_agreed
+        from medseg.federated.stats.agreed_bundle import write_agreed
 
         lines.append(f"the bundle with what was agreed: {write_agreed(str(bundle), agreed, write)}")
     show_lines(lines)

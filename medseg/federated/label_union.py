@@ -23,7 +23,7 @@ from medseg.training.plan.sources import find_source
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from medseg.federated.fingerprint import Fingerprint
+    from medseg.federated.stats.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from medseg.federated.fingerprint import Structure
+    from medseg.federated.stats.fingerprint import Structure
     from medseg.labels import Label
 
 _UNNAMED = re.compile(r"(label|structure) \d+")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from medseg.cli.app import run
-from medseg.federated import simulate
-from medseg.federated.site_table import SiteTable
+from medseg.federated.simulation import simulate
+from medseg.federated.simulation.site_table import SiteTable
 
 TABLE = SiteTable("dice", ("a", "b"), {"a": 5, "b": 0}, {"global": {"a": 0.5, "b": math.nan}})
 

@@ -8,9 +8,9 @@ import pytest
 
 from medseg.cli import federate_stats
 from medseg.cli.app import run
-from medseg.federated.fingerprint_json import from_json
-from medseg.federated.statistics import statistics_of
-from medseg.federated.stats_report import write_report
+from medseg.federated.stats.exchange import statistics_of
+from medseg.federated.stats.fingerprint_json import from_json
+from medseg.federated.stats.report import write_report
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_one_site_with_exchanged_sides_is_told_so_and_exits_3(folders, capsys):
 def test_simulated_sites_are_told_of_and_their_agreement_is_written_into_a_bundle(
     folders, tmp_path, capsys, monkeypatch
 ):
-    """NVFLARE's part is tested in tests/federated/test_stats_simulated.py; here is what comes before and after it."""
+    """NVFLARE's part is tested in tests/federated/simulation/test_stats.py; here is what comes before and after it."""
     asked = {}
 
     def simulated(where, out, **said):
@@ -60,7 +60,7 @@ def test_simulated_sites_are_told_of_and_their_agreement_is_written_into_a_bundl
         write_report(out, statistics_of({name: folders / name for name in ("north", "south")}))
         return out
 
-    monkeypatch.setattr("medseg.federated.stats_simulated.simulate_stats", simulated)
+    monkeypatch.setattr("medseg.federated.simulation.stats.simulate_stats", simulated)
     sites = tmp_path / "sites.yaml"
     sites.write_text("sites: []\n", encoding="utf-8")
     options = ["-o", str(tmp_path / "out"), "-b", "hippocampus_mri_segmentation", "--write", str(tmp_path / "new")]

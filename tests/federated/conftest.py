@@ -62,7 +62,7 @@ def kits(tmp_path_factory, small_recipe) -> Path:
     """Kits of a server on this machine, three sites and a lead; the bundle agreed on is `small_recipe`. Only to look at."""
     import socket
 
-    from medseg.federated.prepare import prepare
+    from medseg.federated.kits.prepare import prepare
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -20,11 +20,11 @@ import psutil
 import pytest
 
 from medseg.bundle.load import load_bundle
-from medseg.federated.certificates import CertificateError, greet
-from medseg.federated.join import write_site_file
-from medseg.federated.kit import read_kit
-from medseg.federated.prepare import prepare
-from medseg.federated.site_process import die_with_parent
+from medseg.federated.kits.certificates import CertificateError, greet
+from medseg.federated.kits.join import write_site_file
+from medseg.federated.kits.kit import read_kit
+from medseg.federated.kits.prepare import prepare
+from medseg.federated.kits.site_process import die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ class Federation:
         kit = read_kit(self.site(name))
         write_site_file(kit, self.data[name], self.bundles[name])
         words = ["--name", name, "--organisation", kit.organisation]
-        self.start(name, "medseg.federated.site_process", str(kit.root), *words)
+        self.start(name, "medseg.federated.kits.site_process", str(kit.root), *words)
 
     def family(self, name: str) -> list[psutil.Process]:
         process = psutil.Process(self.running[name].pid)
@@ -311,7 +311,7 @@ def test_a_site_of_another_project_is_not_let_in(federation, kits, tmp_path_fact
     assert before > 0
     federation.start(
         "stranger",
-        "medseg.federated.site_process",
+        "medseg.federated.kits.site_process",
         str(stranger.root),
         "--name",
         "site-3",

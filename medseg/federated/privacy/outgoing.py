@@ -18,7 +18,7 @@ from medseg.errors import InputError
 from medseg.federated.exchange import CASES, CONTROL, METRICS, ROUND
 from medseg.federated.privacy.allow_list import OutgoingError
 from medseg.federated.privacy.packing import LAYOUT, PACKING, POSITIONS, VALUES, PackingError, checked_top_k, layout_of
-from medseg.federated.statistics import remade
+from medseg.federated.stats.exchange import remade
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ def released(kind: Any, data: Any, meta: Any, allowed: AllowList, *, packing: st
 
     Args:
         kind: of the message, one of `UPDATES`, `SCORES` and `STATISTICS`.
-        data: name -> tensor of an update, name -> number of scores, a fingerprint (`medseg.federated.statistics`).
+        data: name -> tensor of an update, name -> number of scores, a fingerprint (`medseg.federated.stats.exchange`).
         meta: counts, metrics, and how the update is packed.
         allowed: by this site.
         packing: the form in which updates leave this site.

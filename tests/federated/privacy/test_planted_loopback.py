@@ -40,7 +40,7 @@ loopback = load(HERE.parent / "test_loopback.py")
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory, small_recipe, cubes):
     """Server and three sites after one training; what they sent lies in root/sent."""
-    from medseg.federated.prepare import prepare
+    from medseg.federated.kits.prepare import prepare
 
     root = tmp_path_factory.mktemp("planted")
     with socket.socket() as free:

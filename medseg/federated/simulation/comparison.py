@@ -1,0 +1,134 @@
+"""What a training together is measured against: all cases in one place, and every site alone, for as many steps.
+
+As many steps as all sites took together, so that a reference has had as many looks at data as the federation; its
+schedule spans all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from medseg.federated.exchange import travelling
+from medseg.federated.local_training import LocalTraining
+from medseg.federated.results import write_result
+from medseg.federated.server_table import key_metric
+from medseg.federated.simulation.sites import link_cases
+from medseg.training.checkpoint_file import checkpoints, latest_sound
+from medseg.training.cross_validation import names_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from medseg.federated.algorithm import Algorithm
+    from medseg.federated.initial import Initial
+    from medseg.federated.simulation.site_table import SiteTable
+    from medseg.federated.simulation.sites import Site
+
+
+def references(
+    root: Path,
+    how: Algorithm,
+    sites: Sequence[Site],
+    folders: Mapping[str, Path],
+    out: Path,
+    table: SiteTable,
+    initial: Initial,
+    overrides: Mapping[str, Any],
+    *,
+    steps: int,
+    tell: Callable[[str], object],
+) -> SiteTable:
+    """Train the references and score them at every site; what is done already is not done again.
+
+    Args:
+        root: the bundle.
+        how: of the federation; the references exchange nothing, but save after as many steps.
+        sites: all of them.
+        folders: name -> data of each.
+        out: OUT/compare gets their bundles, OUT/work their checkpoints.
+        table: of the federation.
+        initial: the weights that all begin with.
+        overrides: of train.json.
+        steps: that each takes.
+        tell: hears a line a reference.
+
+    Returns:
+        The table with a column for each.
+    """
+    alone = replace(
+        how, name="alone", local_epochs=None, local_steps=max(1, -(-steps // how.rounds)), mu=0.0, control_variates=False,
+        personal=(),
+    )  # fmt: skip
+    training = [site for site in sites if not site.held_out]
+    jobs = {f"alone-{site.name}": (folders[site.name], site.validation) for site in training}
+    if len(training) > 1:
+        jobs["central"] = _together(root, alone, training, folders, out, overrides)
+    for name, (data, validation) in jobs.items():
+        local = LocalTraining(
+            root, data, out / "work" / "compare" / name, alone, validation=validation, overrides=overrides, resume=True
+        )
+        state = _trained(local, alone, initial.state)
+        write_result(root, state, out / "compare" / name, local.training_cases())
+        local.close()
+        scores = {site.name: _score(root, alone, site, folders, out, state, overrides) for site in sites}
+        table = table.with_model(name.replace("-", " ", 1), scores)
+        tell(f"{name}: {alone.local_steps * alone.rounds if alone.local_steps else 0} steps, done")
+    return table
+
+
+def _trained(local: LocalTraining, how: Algorithm, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All rounds of a model that exchanges with nobody, from its last checkpoint on."""
+    state, first = dict(start), 0
+    if checkpoints(local.out / "models"):
+        _, kept = latest_sound(local.out / "models")
+        state = dict(kept["parts"]["model"])
+        first = int(kept["iteration"]) // int(how.local_steps or 1)
+    for number in range(first, how.rounds):
+        trained = local.round(travelling(state), number)
+        if trained is not None:
+            state = trained.state
+    return state
+
+
+def _together(
+    root: Path,
+    how: Algorithm,
+    sites: Sequence[Site],
+    folders: Mapping[str, Path],
+    out: Path,
+    overrides: Mapping[str, Any],
+) -> tuple[Path, tuple[str, ...]]:
+    """All sites' cases in one folder, and the names of those that validate at their site."""
+    train, validation = [], []
+    folder = out / "work" / "data" / "central"
+    for site in sites:
+        local = LocalTraining(
+            root, folders[site.name], out / "work" / site.name, how, validation=site.validation, trains=False,
+            overrides=overrides,
+        )  # fmt: skip
+        for cases, kept in ((local.training_cases(), train), (local.validation_cases(), validation)):
+            kept += [(site.name, one) for one in cases]
+        local.close()
+    link_cases([], folder)
+    for name in {site for site, _ in (*train, *validation)}:
+        link_cases([one for site, one in (*train, *validation) if site == name], folder, f"{name}-", add=True)
+    held = [f"{site}-{name}" for site, one in validation for name in names_of([str(one["label"])])]
+    return folder, tuple(held)
+
+
+def _score(
+    root: Path, how: Algorithm, site: Site, folders: Mapping[str, Path], out: Path, state: Mapping[str, Tensor],
+    overrides: Mapping[str, Any],
+) -> float:  # fmt: skip
+    local = LocalTraining(
+        root, folders[site.name], out / "work" / "compare" / "scores" / site.name, how, validation=site.validation,
+        held_out=site.held_out, trains=False, overrides=overrides,
+    )  # fmt: skip
+    scores = local.validate(travelling(state))
+    local.close()
+    metric = key_metric([{"sites": {site.name: {"metrics": scores}}}])
+    return scores.get(metric or "", float("nan"))
