@@ -1,7 +1,8 @@
 """`medseg`: the commands by name, and the one place that turns an error into a message and an exit code.
 
 Exit codes: 0 all done, 1 a bug, 2 wrong usage, 3 no case could be done, 4 bundle refused or without weights,
-5 out of memory, 6 some cases failed (the rest are done), 7 output folder in use, 8 not as recorded (verify, rerun), 130 interrupted.
+5 out of memory, 6 some cases failed (the rest are done), 7 output folder in use, 8 not as recorded (verify, rerun), 130 interrupted,
+143 asked to end (SIGTERM).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from medseg.cli import (
 )
 from medseg.cli.console import show_crash, show_error, stderr
 from medseg.errors import MedsegError
+from medseg.stop import stoppable, stopped_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +93,7 @@ def run(argv: Sequence[str]) -> int:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     elif isinstance(logging.lastResort, logging.Handler):
         logging.lastResort.setLevel(logging.ERROR)  # without --debug no library's log reaches the terminal
-    with warnings.catch_warnings():
+    with stoppable(), warnings.catch_warnings():
         if not debug:  # libraries warn about each other; what concerns the user is a Decision or an error
             warnings.simplefilter("ignore")
         return _run([word for word in argv if word != "--debug"], debug=debug)
@@ -102,7 +104,7 @@ def _run(argv: list[str], *, debug: bool) -> int:
         app(args=argv, prog_name="medseg")
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            stderr().print("interrupted")
+            return _told_of_stop()
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except MedsegError as error:
         if debug:
@@ -115,3 +117,12 @@ def _run(argv: list[str], *, debug: bool) -> int:
         show_crash(error)
         return MedsegError.exit_code
     return 0
+
+
+def _told_of_stop() -> int:
+    by = stopped_by()
+    if by is None or by.exit_code == INTERRUPTED:
+        stderr().print("interrupted")
+        return INTERRUPTED
+    stderr().print(f"stopped by {by.signal.name}")
+    return by.exit_code

@@ -97,10 +97,16 @@ def train(
             **several,
         )
     except KeyboardInterrupt:
-        show_lines([f"stopped: go on with the same command and --resume; the checkpoint lies in {out}"])
+        show_lines([_how_to_go_on(out)])
         raise
     except DatasetError as error:
         show_table(COLUMNS, [problem.row() for problem in error.problems], title=str(data))
         raise
     if launched()[0] == 0:
         show_lines([f"trained: use it with medseg predict -b {run}"])
+
+
+def _how_to_go_on(out: Path) -> str:
+    if any(out.rglob("models/resume_*.pt")):
+        return f"stopped: go on with the same command and --resume; the checkpoint lies in {out}"
+    return "stopped before the first checkpoint: nothing is kept"

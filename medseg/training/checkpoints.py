@@ -32,7 +32,7 @@ class Checkpoints:
 
     It stands behind every handler that changes a part, the validation too. One is written every `seconds` (less often
     where writing takes long), at the end of the run, and when the run is interrupted: Ctrl-C and SIGTERM let the step, or
-    the validation, come to its end and then raise KeyboardInterrupt. The last two are kept.
+    the validation, come to its end and then raise Stopped. The last two are kept.
 
     Of several processes the first writes; all go on from it. Only one process goes on bit for bit: the random
     generators of the others are not kept.
@@ -135,11 +135,9 @@ class Checkpoints:
         self._save_when_due(engine)
 
     def _save_when_due(self, engine: Engine) -> None:
-        heard = self._interrupts.heard is not None
-        if heard or time.monotonic() >= self._due:
+        if self._interrupts.heard is not None or time.monotonic() >= self._due:
             self.save(engine)
-        if heard:
-            raise KeyboardInterrupt
+        self._interrupts.obey()
 
     def _end(self, engine: Engine) -> None:
         self.save(engine)

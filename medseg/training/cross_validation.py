@@ -18,6 +18,7 @@ from medseg.training.checkpoint_file import checkpoints
 from medseg.training.datalist import datalist
 from medseg.training.domain import declare
 from medseg.training.folds import FILE, Folds, find_folds, fold_of, require_names
+from medseg.training.log import on_screen
 from medseg.training.patients import HASHED
 from medseg.training.ranks import first_alone, joined
 from medseg.training.train import named_channels, train_bundle
@@ -60,7 +61,7 @@ def train_folds(
         OutputError: MS-T168 `out` has other folds already.
         MedsegError: as `train_bundle`.
     """
-    with joined():
+    with joined(), on_screen():
         return _train_folds(bundle, data, out, folds, fold, resume=resume, **options)
 
 

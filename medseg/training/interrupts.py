@@ -7,7 +7,7 @@ import signal
 import threading
 from typing import Any
 
-WATCHED = (signal.SIGINT, signal.SIGTERM)
+from medseg.stop import WATCHED, Stopped
 
 
 class Interrupts:
@@ -26,7 +26,8 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread() or self._before:
             return
         self.heard = None
-        self._before = {one: signal.signal(one, self._hear) for one in WATCHED}
+        asked = [one for one in WATCHED if signal.getsignal(one) != signal.SIG_IGN]  # nohup, a shell's background
+        self._before = {one: signal.signal(one, self._hear) for one in asked}
 
     def release(self) -> None:
         """Give the signals back to whoever had them."""
@@ -34,11 +35,20 @@ class Interrupts:
             signal.signal(one, signal.SIG_DFL if handler is None else handler)
         self._before = {}
 
+    def obey(self) -> None:
+        """Stop now, where a signal was heard.
+
+        Raises:
+            Stopped: by that signal.
+        """
+        if self.heard is not None:
+            raise Stopped(self.heard)
+
     def _hear(self, number: int, frame: object) -> None:
         del frame
         if self.heard is not None:
             self.release()
-            raise KeyboardInterrupt
+            raise Stopped(number)
         self.heard = signal.Signals(number)
         logging.getLogger(__name__).warning(
             "%s: stopping after this step, or validation; a checkpoint is written (once more: stop at once)",

@@ -9,8 +9,10 @@ that it could keep.)
 
 from __future__ import annotations
 
+import os
 import random
 import signal
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -124,12 +126,20 @@ class CaseLoader(DataLoader):
                 self.batch += 1
                 yield batch
         except RuntimeError as error:
-            if not any(words in str(error) for words in _DEAD):
+            refusal = killed(error)
+            if refusal is None:
                 raise
-            raise MedsegError(
-                "MS-T161", f"a process that loads cases was killed ({str(error).splitlines()[0]})",
-                mend="most often memory ran out: lower num_workers or cache_rate in train.json, or use --hardware",
-            ) from error  # fmt: skip
+            raise refusal from error
+
+
+def killed(error: BaseException) -> MedsegError | None:
+    """MS-T161 where an error of torch says that a process which loads cases is gone, else None."""
+    if not isinstance(error, RuntimeError) or not any(words in str(error) for words in _DEAD):
+        return None
+    return MedsegError(
+        "MS-T161", f"a process that loads cases was killed ({str(error).splitlines()[0]})",
+        mend="most often memory ran out: lower num_workers or cache_gb in train.json, or choose a --hardware with less; then go on with --resume",
+    )  # fmt: skip
 
 
 def remembers(transform: Any) -> bool:
@@ -273,6 +283,15 @@ def _seeded_globals(seed: int) -> Iterator[None]:
 
 
 def _leave_interrupts_to_main(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the main one ends the workers after its step is saved."""
+    """Ctrl-C and SIGTERM reach every process of a terminal or a job; the main one ends the workers after its step is saved."""
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # Linux; elsewhere a worker that is asked to end does
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_for, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_for(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)

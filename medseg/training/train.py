@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,14 @@ from medseg.bundle.shipped import config_path, find_bundle
 from medseg.bundle.trust import is_trusted
 from medseg.bundle.weights import read_weights, require_weights, save_weights
 from medseg.errors import InputError, MedsegError, OutputError, UsageError
+from medseg.stop import uncut
 from medseg.training.checkpoint_file import checkpoints
 from medseg.training.datalist import datalist
 from medseg.training.domain import declare
 from medseg.training.hardware import load_hardware
 from medseg.training.lessons import Lessons
+from medseg.training.loader import killed
+from medseg.training.log import FILE, in_file, on_screen
 from medseg.training.mlflow_run import open_store, require_rows, tracked
 from medseg.training.options import Asked, kept_of, overrides_of
 from medseg.training.ranks import first_alone, joined, launched
@@ -90,7 +93,7 @@ def train_bundle(
         UsageError: the bundle has no such loss (MS-T106), or there is no such hardware (MS-T167); others see `options.overrides_of`.
         BundleError: nothing of `init` fits (MS-T170); others see `options.overrides_of`.
     """
-    with joined():
+    with joined(), on_screen():
         return _train(bundle, data, out, init=init, minutes=minutes, epochs=epochs, loss=loss, freeze=tuple(freeze),
                       thaw=thaw, lessons=lessons or Lessons(), smaller=smaller,
                       hardware=hardware, validation=None if validation is None else tuple(validation),
@@ -111,7 +114,7 @@ def _train(
         raise InputError("MS-T103", "no such folder", file=data, mend="give a folder with imagesTr and labelsTr")
     root = find_bundle(bundle)
     if resume and not checkpoints(out / "models"):
-        mend = "start the run without --resume"
+        mend = "start it without --resume, and remove what a killed run left in the folder before"
         raise InputError("MS-T104", "no checkpoint to go on from", file=out / "models", mend=mend)
     config = read_config(out if resume else root, "train")
     if options["freeze"] and init is None and not resume:
@@ -125,14 +128,43 @@ def _train(
     if mlflow is not None:
         require_rows(config)
         first_alone(lambda: open_store(mlflow) and None)
-    if not resume:
-        first_alone(lambda: copy_recipe(root, out))
-    first_alone(lambda: _keep(out, kept))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    trusted = is_trusted(root)
+    with _worth_keeping(out, new=not resume):
+        if not resume:
+            first_alone(lambda: copy_recipe(root, out))
+        first_alone(lambda: _keep(out, kept))
+        with in_file(out / FILE) if launched()[0] == 0 else nullcontext():
+            _trained(config, overrides, options["hardware"], data, out, start, mlflow, is_trusted(root), resume=resume)
+    return out
+
+
+@contextmanager
+def _worth_keeping(out: Path, *, new: bool) -> Iterator[None]:
+    """Leave no run that was stopped before its first checkpoint: nothing could go on from it, or begin in its place."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if new and launched()[0] == 0 and not checkpoints(out / "models"):
+            with uncut():
+                shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _trained(
+    config: dict[str, Any],
+    overrides: dict[str, Any],
+    hardware: str | None,
+    data: Path,
+    out: Path,
+    start: Path | None,
+    mlflow: str | None,
+    trusted: bool,
+    *,
+    resume: bool,
+) -> None:
+    """Run the config of `out`, and leave its weights."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if options["hardware"] is not None:
-        device = load_hardware(options["hardware"]).device
+    if hardware is not None:
+        device = load_hardware(hardware).device
     with running_trusted(out, trusted):
         metadata = read_config(out, "metadata")
         parser = open_config(out, config, metadata, device=device, trusted=trusted, overrides=overrides)
@@ -144,7 +176,6 @@ def _train(
         with _unwrapped():
             _run(parser, start, mlflow, out)
     first_alone(lambda: save_weights(read_weights(out / "models" / "model.pt"), out))
-    return out
 
 
 def named_channels(config: dict[str, Any]) -> list[str]:
@@ -172,8 +203,14 @@ def copy_recipe(bundle: Path, out: Path) -> None:
         raise OutputError(
             "MS-T105", "the folder of the run is not empty", file=out, mend="give another, or go on with --resume"
         )
-    shutil.copytree(bundle, out, ignore=shutil.ignore_patterns("models", "__pycache__"), dirs_exist_ok=True)
-    (out / "models").mkdir()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "models").mkdir()  # first: it says whether anything can be written here
+        shutil.copytree(bundle, out, ignore=shutil.ignore_patterns("models", "__pycache__"), dirs_exist_ok=True)
+    except (OSError, shutil.Error) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        mend = "name a folder with -o that you may write to and that has room"
+        raise OutputError("MS-O302", f"this folder cannot be written: {why}", file=out, mend=mend) from error
 
 
 def _keep(out: Path, kept: Mapping[str, Any]) -> None:
@@ -200,16 +237,20 @@ def _write_into(out: Path, name: str, kept: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _unwrapped() -> Iterator[None]:
-    """MONAI wraps what a component or transform raises: let medseg's own refusal through as it was said."""
+    """MONAI wraps what a component or transform raises: let medseg's own refusal through as it was said.
+
+    torch tells of a dead worker wherever the main process is: not only while it waits for a batch.
+    """
     try:
         yield
     except RuntimeError as error:
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, MedsegError):
+        while cause is not None:
+            refusal = cause if isinstance(cause, MedsegError) else killed(cause)
+            if refusal is not None:
+                raise refusal from error
             cause = cause.__cause__
-        if cause is None:
-            raise
-        raise cause from error
+        raise
 
 
 def _start_from(weights: Path, networks: Sequence[Any], out: Path) -> None:
@@ -224,7 +265,7 @@ def _start_from(weights: Path, networks: Sequence[Any], out: Path) -> None:
 def _run(parser: ConfigParser, start: Path | None, mlflow: str | None, out: Path) -> None:
     """The config's own steps; before "run", weights to start from are put in."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MONAI's own deprecations and missing optional codecs
+        warnings.simplefilter("default")  # MONAI's own deprecations and missing optional codecs, for the log
         if "initialize" in parser:
             parser.get_parsed_content("initialize")
         parts = parser.get_parsed_content("checkpoint") if start else {}

@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from medseg.errors import OutputError
+from medseg.stop import uncut
 from medseg.writers.atomic import remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from filelock import BaseFileLock
 
 LOCK = ".medseg.lock"
 #: Holds the owner's name and unfinished files while a run lasts; nothing in it outlives the next run.
@@ -39,10 +42,25 @@ def output_lock(out: Path) -> Iterator[Path]:
         OutputError: MS-O301 another run holds the folder; MS-O302 it cannot be made or written.
     """
     work = out / WORK
+    lock = FileLock(out / LOCK, timeout=0)
+    try:
+        with uncut():
+            _take(out, work, lock)
+        yield work
+    finally:
+        if lock.is_locked:
+            with uncut():
+                _leave(out, work, lock)
+
+
+def _take(out: Path, work: Path, lock: BaseFileLock) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / LOCK, timeout=0)
         lock.acquire()
+        shutil.rmtree(work, ignore_errors=True)
+        remove_leftovers(out)
+        work.mkdir(exist_ok=True)
+        _sign(work)
     except Timeout:
         raise OutputError(
             "MS-O301",
@@ -52,20 +70,13 @@ def output_lock(out: Path) -> Iterator[Path]:
         ) from None
     except OSError as error:
         raise _unwritable(out, error) from error
-    try:
-        shutil.rmtree(work, ignore_errors=True)
-        remove_leftovers(out)
-        try:
-            work.mkdir(exist_ok=True)
-            _sign(work)
-        except OSError as error:
-            raise _unwritable(out, error) from error
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-        with suppress(OSError):  # before the release: another run may hold it right after; Windows keeps the file
-            (out / LOCK).unlink(missing_ok=True)
-        lock.release()
+
+
+def _leave(out: Path, work: Path, lock: BaseFileLock) -> None:
+    shutil.rmtree(work, ignore_errors=True)
+    with suppress(OSError):  # before the release: another run may hold it right after; Windows keeps the file
+        (out / LOCK).unlink(missing_ok=True)
+    lock.release()
 
 
 def _unwritable(out: Path, error: OSError) -> OutputError:

@@ -1,11 +1,17 @@
-"""One run over its cases: each is done, left as it is, or fails on its own."""
+"""One run over its cases: each is done, left as it is, or fails on its own.
+
+Ctrl-C and SIGTERM stop it between two moments: a case is published whole or not at all, and the folder's record says
+that the run was interrupted, with every case that it holds.
+"""
 
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from medseg.stop import go_on, uncut
 from medseg.workflows.case_run import CaseResult, run_case
 from medseg.workflows.index import forget_index
 from medseg.workflows.inputs import read_ahead
@@ -37,6 +43,7 @@ class Run:
     Attributes:
         listed: SHA-256 of the list of cases (CSV, JSON) that was given, for the record.
         identity: how cases are called and their files told.
+        over: place in the list -> what became of that case; those that are over.
     """
 
     def __init__(
@@ -52,42 +59,57 @@ class Run:
         self.cases, self.bundle, self.settings = cases, bundle, settings
         self.out, self.work, self.hear, self.identity = out, work, hear, identity
         self.fixed = run_settings(bundle, settings, identity)
-        self.reports: list[CaseReport] = []
+        self.over: dict[int, CaseReport] = {}
         self.earlier = Earlier()
         self.listed: str | None = None
 
+    @property
+    def reports(self) -> list[CaseReport]:
+        """What became of the cases that are over, in the order of the list."""
+        return [self.over[place] for place in sorted(self.over)]
+
     def all(self, *, resume: bool) -> PredictReport:
         """Do every case; what is done when the user interrupts is listed too."""
-        self.begin(resume=resume)
-        state = "interrupted"
-        try:
-            for _, report in self.each(range(len(self.cases)), resume=resume):
-                self.reports.append(report)
-            state = "done"
-        finally:
-            self.write(state)
+        with self.recorded(resume=resume):
+            self.each(range(len(self.cases)), resume=resume)
         return PredictReport(self.out, tuple(self.reports))
 
+    @contextmanager
+    def recorded(self, *, resume: bool) -> Iterator[None]:
+        """Write in the folder that a run has begun, and at the end of the block how it ended."""
+        state: str | None = None
+        try:
+            with uncut():
+                self.begin(resume=resume)
+                state = "interrupted"
+            yield
+            state = "done"
+        finally:
+            if state is not None:
+                with uncut():
+                    self.write(state)
+
     def begin(self, *, resume: bool) -> None:
-        """Write in the folder that a run has begun; keep what it says of cases that this run is not about."""
+        """Write in the folder that a run has begun; read what it says of cases that this run has not come to."""
         if resume:
-            names = {case.name for case in self.cases}
-            self.earlier = read_earlier(self.out, names, instances=self.bundle.finds_instances)
+            self.earlier = read_earlier(self.out, instances=self.bundle.finds_instances)
         self.write("running")
 
-    def each(self, places: Sequence[int], *, resume: bool) -> Iterator[tuple[int, CaseReport]]:
-        """Do the cases at these places of the list, one after the other; yields place and report."""
+    def each(self, places: Sequence[int], *, resume: bool) -> None:
+        """Do the cases at these places of the list, one after the other; `over` tells what became of them."""
         mine = [self.cases[place] for place in places]
         found = {case.name: self._find(case) for case in mine} if resume else {}
         waiting = [case for case in mine if found.get(case.name, _NEW).state not in _STAYS]
         volumes = read_ahead(waiting, self.bundle.channels)
         for place, case in zip(places, mine, strict=True):
+            go_on()
             self.hear.case(case.name, place + 1, len(self.cases))
             there = found.get(case.name, _NEW)
-            stays = there.state in _STAYS
-            report = self._leave(case, there) if stays else self._do(case, there, volumes)
-            yield place, report
-            self.hear.done(report)
+            if there.state in _STAYS:
+                self.over[place] = self._leave(case, there)
+            else:
+                self._do(place, case, there, volumes)
+            self.hear.done(self.over[place])
 
     def _files(self, case: Case) -> CaseFiles:
         return CaseFiles(self.out, case.name, self.settings.flat)
@@ -95,7 +117,7 @@ class Run:
     def _find(self, case: Case) -> Found:
         return _found(case, self.out, self.settings, self.fixed, self.identity)
 
-    def _do(self, case: Case, there: Found, volumes: Iterator[Read]) -> CaseReport:
+    def _do(self, place: int, case: Case, there: Found, volumes: Iterator[Read]) -> None:
         start = time.perf_counter()
         teller = self.identity.of(case)
         try:
@@ -110,17 +132,26 @@ class Run:
                 replace(self.settings, options=case.options),
                 roots=tuple(case.images),
                 read_seconds=read.seconds,
-                progress=self.hear.windows,
+                progress=self._windows,
                 teller=teller,
             )
             self.hear.stage("writing")
             record = stage(result, self.work)
-            aside = self._files(case).publish(self.work)
+            go_on()
+            with uncut():
+                aside = self._files(case).publish(self.work)
+                notes = [*([there.why] if there.why else []), *record["warnings"]]
+                notes += [f"kept as {path.name}" for path in aside]
+                self.over[place] = self._report(case, "done", result, notes, time.perf_counter() - start)
         except Exception as error:  # noqa: BLE001  whatever one case brings, the others are done
+            go_on()  # it may come of a stop that a library made an error of
             failure = Failure.of(case.name, error, case.images[0] if case.images else "", teller)
-            return CaseReport(case.name, "failed", failure=failure, seconds=time.perf_counter() - start)
-        notes = [*([there.why] if there.why else []), *record["warnings"], *(f"kept as {path.name}" for path in aside)]
-        return self._report(case, "done", result, notes, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            self.over[place] = CaseReport(case.name, "failed", failure=failure, seconds=seconds)
+
+    def _windows(self, done: int, total: int) -> None:
+        go_on()
+        self.hear.windows(done, total)
 
     def _report(self, case: Case, status: str, result: CaseResult, notes: Sequence[str], seconds: float) -> CaseReport:
         return CaseReport(
@@ -160,7 +191,7 @@ class Run:
             self.fixed,
             self.settings,
             state,
-            self.earlier,
+            self.earlier.without({case.name for case in (self.cases if state == "running" else self.reports)}),
             instances=instances,
             listed=self.listed,
         )

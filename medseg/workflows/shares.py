@@ -19,7 +19,6 @@ from medseg.workflows.outcome import PredictReport
 from medseg.workflows.resume import open_folder
 
 if TYPE_CHECKING:
-    from medseg.workflows.outcome import CaseReport
     from medseg.workflows.run import Run
 
 #: One process may wait for another as long as a folder of scans takes.
@@ -69,21 +68,14 @@ def run_shared(run: Run, *, resume: bool, overwrite: bool) -> PredictReport:
         def begin() -> None:
             stack.enter_context(output_lock(run.out))
             open_folder(run.out, run.fixed, resume=resume, overwrite=overwrite)
-            run.begin(resume=resume)
+            stack.enter_context(run.recorded(resume=resume))
 
         first_alone(begin)
         run.work = run.out / WORK / f"rank-{rank}"
         run.work.mkdir()
-        mine: dict[int, CaseReport] = {}
-        everyone: list[dict[int, CaseReport]] = []
-        state = "interrupted"
-        try:
-            mine.update(run.each(range(rank, len(run.cases), count), resume=resume))  # one by one, as they are done
-            everyone = gathered(mine)
-            state = "done"
-        finally:
-            if rank == 0:
-                found = {place: report for share in everyone or [mine] for place, report in share.items()}
-                run.reports = [found[place] for place in sorted(found)]
-                run.write(state)
+        run.each(range(rank, len(run.cases), count), resume=resume)
+        everyone = gathered(run.over)
+        if rank == 0:
+            run.over = {place: report for share in everyone for place, report in share.items()}
+            stack.close()  # writes the tables of all
         return PredictReport(run.out, tuple(run.reports) if rank == 0 else ())

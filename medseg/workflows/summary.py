@@ -31,7 +31,7 @@ FAILURE_COLUMNS = tuple(field.name for field in fields(Failure) if field.name !=
 
 @dataclass(frozen=True)
 class Earlier:
-    """What a folder holds of cases that this run is not about: a resumed run adds to the tables.
+    """What a folder holds of cases that this run is not about, or did not come to: a resumed run adds to the tables.
 
     Args:
         summary: rows of summary.csv.
@@ -43,25 +43,31 @@ class Earlier:
     failures: Sequence[Mapping[str, str]] = ()
     cases: Mapping[str, str] = field(default_factory=dict)
 
+    def without(self, names: AbstractSet[str]) -> Earlier:
+        """What it says of other cases than these."""
+        return Earlier(
+            [row for row in self.summary if row["case"] not in names],
+            [row for row in self.failures if row["case"] not in names],
+            {name: status for name, status in self.cases.items() if name not in names},
+        )
 
-def read_earlier(out: Path, names: AbstractSet[str], *, instances: bool = False) -> Earlier:
-    """What the tables of `out` say of cases other than `names`; `instances`: whether the bundle finds some."""
+
+def read_earlier(out: Path, *, instances: bool = False) -> Earlier:
+    """What the tables of `out` say; `instances`: whether the bundle finds some."""
     cases = (records.read_record(out / RECORD) or {}).get("cases", {})
     return Earlier(
-        _rows(out / SUMMARY, ("case", *columns_of(instances=instances)), names),
-        _rows(out / FAILURES, FAILURE_COLUMNS, names),
-        {name: status for name, status in cases.items() if name not in names},
+        _rows(out / SUMMARY, ("case", *columns_of(instances=instances))), _rows(out / FAILURES, FAILURE_COLUMNS), cases
     )
 
 
-def _rows(path: Path, columns: Sequence[str], names: AbstractSet[str]) -> list[dict[str, str]]:
-    """Rows of a table that are about other cases; none of one that is not there or that somebody made unreadable."""
+def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a table; none of one that is not there or that somebody made unreadable."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             found = list(csv.DictReader(file))
     except (OSError, ValueError, csv.Error):
         return []
-    return [{c: row.get(c) or "" for c in columns} for row in found if row.get("case") and row["case"] not in names]
+    return [{c: row.get(c) or "" for c in columns} for row in found if row.get("case")]
 
 
 def write_run(
