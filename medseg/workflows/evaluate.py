@@ -3,6 +3,7 @@
     pairs      which prediction belongs to which reference; what is missing counts as a failure
     place      both label maps read, the prediction on the reference's grid, or refused with the distance in mm
     naming     their values in common numbers
+    cases      every case scored on its own, what fails set aside
     score      one case -> rows of the case table
     instance_* the same where the maps hold instances: what is known of them, their classes, their numbers
     together   all cases -> aggregates, comparison, groups, sessions
@@ -13,17 +14,14 @@ One bad case never stops the others: it stands in failures.csv and in the report
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg.errors import InputError, MedsegError
-from medseg.metrics.contingency import contingency
 from medseg.metrics.table import summarise
 from medseg.readers.options import ReadOptions
 from medseg.reports.evaluation import evaluation_html
-from medseg.workflows.evaluation.confidence import confidence, maps_beside
+from medseg.workflows.evaluation.cases import Task, score_all, told
 from medseg.workflows.evaluation.files import (
     COMPARE,
     GROUPS,
@@ -33,37 +31,30 @@ from medseg.workflows.evaluation.files import (
     write_summary,
     write_tables,
 )
-from medseg.workflows.evaluation.instance_plan import Plan, plan_of
-from medseg.workflows.evaluation.instance_score import score_instances
-from medseg.workflows.evaluation.naming import Structure, structures_of
-from medseg.workflows.evaluation.pairs import Pair, Pairs, Person, groups, pair_up, people
+from medseg.workflows.evaluation.instance_plan import plan_of
+from medseg.workflows.evaluation.pairs import Pairs, Person, groups, pair_up, people
 from medseg.workflows.evaluation.pictures import pictures, scans_in
 from medseg.workflows.evaluation.place import load_pair
 from medseg.workflows.evaluation.pooled_numbers import curves, pooled_intervals
 from medseg.workflows.evaluation.protocol import Protocol, load_protocol
 from medseg.workflows.evaluation.report import report
 from medseg.workflows.evaluation.result import Evaluation
-from medseg.workflows.evaluation.score import CaseScore, filled, score_case, with_confidence
+from medseg.workflows.evaluation.score import CaseScore, filled
 from medseg.workflows.evaluation.sessions import sessions
 from medseg.workflows.evaluation.together import certainty, compared, grouped, pooled
 from medseg.workflows.identity.guard import guarded
 from medseg.workflows.lock import output_lock
-from medseg.workflows.outcome import Failure
 from medseg.writers.atomic import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from os import PathLike
 
-    import medseg
-    from medseg.labels import LabelTable
+    from medseg.workflows.evaluation.naming import Structure
     from medseg.workflows.evaluation.place import Load
 
     #: Hears (cases done, cases in all, name of the case).
     Progress = Callable[[int, int, str], None]
-
-#: Turned, pasted or resampled: the arrays of the prediction and of the maps beside it are no longer alike.
-_MOVED = ("MS-G204", "MS-G205", "MS-G207", "MS-E201")
 
 
 def evaluate(
@@ -111,7 +102,7 @@ def evaluate(
         OutputError: MS-E301 `out` is not empty, MS-O301 and MS-O302 it is in use or cannot be written.
     """
     rules = protocol if isinstance(protocol, Protocol) else load_protocol(protocol)
-    task = _Task(rules, labels if labels is not None else rules.structures, options or ReadOptions(), resample)
+    task = Task(rules, labels if labels is not None else rules.structures, options or ReadOptions(), resample)
     listed = None if cases is None else Path(cases)
     key = None if case_key is None else Path(case_key)
     pairs = pair_up(Path(pred), Path(ref), instances=rules.of_instances, key_file=key)
@@ -131,7 +122,7 @@ def evaluate(
 
 
 def _written(
-    task: _Task,
+    task: Task,
     pairs: Pairs,
     others: Pairs | None,
     of: Mapping[str, Person],
@@ -158,16 +149,8 @@ def _written(
     return found
 
 
-@dataclass(frozen=True)
-class _Task:
-    protocol: Protocol
-    labels: Mapping[str, Any] | None
-    options: ReadOptions
-    resample: bool
-
-
 def _run(
-    task: _Task,
+    task: Task,
     pairs: Pairs,
     others: Pairs | None,
     of: Mapping[str, Person],
@@ -178,18 +161,16 @@ def _run(
     hear = progress or (lambda *_: None)
     plan = plan_of(pairs, task.labels) if task.protocol.of_instances else None
     load = load_pair if plan is None else plan.load
-    scores, failures, structures = _score_all(task, pairs, of, lambda n, name: hear(n, total, name), plan)
+    scores, failures, structures = score_all(task, pairs, of, lambda n, name: hear(n, total, name), plan)
     rows, diagonals = filled(scores), {score.name: score.diagonal_mm for score in scores}
     rules = task.protocol
     statistics = {"level": rules.level, "draws": rules.draws, "seed": rules.seed}
-    notes = [*(plan.notes if plan else ()), *_told(scores, pairs)]
+    notes = [*(plan.notes if plan else ()), *told(scores, pairs)]
     comparison: list[dict[str, Any]] = []
     theirs: list[CaseScore] | None = None
     if others is not None:
         plan = None if plan is None else plan_of(others, task.labels, like=plan)
-        theirs, unscored, _ = _score_all(
-            task, others, of, lambda n, name: hear(len(pairs.pairs) + n, total, name), plan
-        )
+        theirs, unscored, _ = score_all(task, others, of, lambda n, name: hear(len(pairs.pairs) + n, total, name), plan)
         notes += [f"the other predictions: {note}" for note in (plan.notes if plan else ())]
         comparison = compared(rows, filled(theirs), rules)
         absent = {row.structure for row in rows} - {row.structure for score in theirs for row in score.rows}
@@ -223,88 +204,3 @@ def _run(
         certainty=certainty(scores),
     )
     return found, structures, load
-
-
-def _score_all(
-    task: _Task, pairs: Pairs, of: Mapping[str, Person], hear: Callable[[int, str], None], plan: Plan | None
-) -> tuple[list[CaseScore], list[Failure], dict[str, list[Structure]]]:
-    scores, failures, structures, known = [], [], {}, None
-    # Cases without a prediction come last: their structures are called as the predictions of the others call them.
-    for n, pair in enumerate(sorted(pairs.pairs, key=lambda pair: pair.pred is None)):
-        hear(n, pair.name)
-        try:
-            pred, ref = load_pair(pair, task.options, resample=task.resample)
-            if plan is not None:
-                structures[pair.name] = plan.shown
-                scores.append(score_instances(pair, of[pair.name].subject, pred, ref, plan, task.protocol))
-                continue
-            wanted = structures[pair.name] = _structures(pair, pred, ref, task, known)
-            known = known or (pred and pred.labels)
-            score = score_case(pair.name, of[pair.name].subject, pred, ref, wanted, task.protocol)
-            scores.append(_with_confidence(score, pair, pred, ref, wanted, task.options))
-        except (MedsegError, OSError, MemoryError) as error:
-            if isinstance(error, MedsegError) and error.exit_code == 2:
-                raise  # the command line is wrong, not this case
-            failures.append(Failure.of(pair.name, error, _file(pair), pairs.calls.of(pair.name, pair.ref.files)))
-    hear(len(pairs.pairs), "")
-    scores.sort(key=lambda score: score.name)
-    return scores, failures, structures
-
-
-def _told(scores: Sequence[CaseScore], pairs: Pairs) -> list[str]:
-    """What is to be said of each case, without the names of files that tell of somebody."""
-    files = {pair.name: pair.ref.files for pair in pairs.pairs}
-    return [f"{s.name}: {pairs.calls.of(s.name, files[s.name]).text(note)}" for s in scores for note in s.notes]
-
-
-def _with_confidence(
-    score: CaseScore,
-    pair: Pair,
-    pred: medseg.Volume | None,
-    ref: medseg.Volume,
-    structures: Sequence[Structure],
-    options: ReadOptions,
-) -> CaseScore:
-    """The case with what lies beside its prediction scored; maps that cannot be used are noted, the case stands."""
-    if pair.pred is None or pred is None or not any(maps_beside(pair.pred)):
-        return score
-    why = None
-    if any(s.pred != s.ref for s in structures):
-        why = "its values mean other structures than the reference's"
-    elif any(decision.code in _MOVED for decision in pred.source.decisions):
-        why = "the prediction was put onto the reference's grid, they were not"
-    if why is not None:
-        return replace(score, notes=(*score.notes, f"maps of certainty beside the prediction left out: {why}"))
-    try:
-        found = confidence(pair.pred, pred.array, ref.array, ref.grid, options)
-    except MedsegError as error:
-        return replace(score, notes=(*score.notes, f"{error.code} {error.what} ({error.file})"))
-    return score if found is None else with_confidence(score, found)
-
-
-def _structures(
-    pair: Pair, pred: medseg.Volume | None, ref: medseg.Volume, task: _Task, known: LabelTable | None
-) -> list[Structure]:
-    table = contingency(ref.array if pred is None else pred.array, ref.array)
-    values = sorted({int(v) for v in (*table.pred_values, *table.ref_values) if v > 0})
-    names = (ref.labels or known) if pred is None else pred.labels
-    if task.labels is None and pred is not None and (names is None) != (ref.labels is None):
-        _require_values(pair)
-    return structures_of(names, ref.labels, values, task.labels)
-
-
-def _require_values(pair: Pair) -> None:
-    """Masks have names and no values: they cannot be matched with a map that has values and no names."""
-    for masks, other in ((pair.pred, pair.ref), (pair.ref, pair.pred)):
-        if masks is not None and other is not None and len(masks.files) > 1:
-            raise InputError(
-                "MS-E105",
-                f"{masks.folder or masks.files[0].parent} has a mask a structure, and nothing says which values of "
-                "this label map they are",
-                file=other.files[0],
-                mend="say it with --labels, such as liver=liver:5 (PRED:REF, a name on the side of the masks)",
-            )
-
-
-def _file(pair: Pair) -> Path:
-    return (pair.pred or pair.ref).files[0]
