@@ -8,6 +8,7 @@ from medseg.cli import (
     federate_admin,
     federate_audit,
     federate_join,
+    federate_key,
     federate_prepare,
     federate_simulate,
     federate_stats,
@@ -24,6 +25,7 @@ def federate() -> None:
 app.command()(federate_simulate.simulate)
 app.command()(federate_stats.stats)
 app.command()(federate_prepare.prepare)
+app.command()(federate_key.key)
 app.command()(federate_join.join)
 app.command()(federate_join.serve)
 app.command()(federate_admin.submit)

@@ -58,10 +58,13 @@ def submit(
     from medseg.federated.kits.kit import read_kit
 
     own = read_kit(kit, "admin")
+    _fetchable(own, out)
     how = load_algorithm(algorithm, rounds=rounds)
     changes = dict(_pair(one) for one in change or ())
     with TemporaryDirectory() as folder:
-        job = job_folder(Path(folder), bundle, how, run=name, overrides=changes, resume=resume, init=init)
+        job = job_folder(
+            Path(folder), bundle, how, run=name, overrides=changes, resume=resume, init=init, encrypted=own.encrypted
+        )
         with admin.session(own) as speaking:
             number = admin.submit(speaking, job)
             show_lines([f"{number} {name}: submitted"])
@@ -87,6 +90,7 @@ def status(
     from medseg.federated.kits.kit import read_kit
 
     own = read_kit(kit, "admin")
+    _fetchable(own, out)
     said: list[str] = []
     with admin.session(own) as speaking:
         if job is None:
@@ -117,6 +121,14 @@ def abort(
     with admin.session(read_kit(kit, "admin")) as speaking:
         admin.abort(speaking, job)
     show_lines([f"{job}: stopped"])
+
+
+def _fetchable(kit: Kit, out: Path | None) -> None:
+    if out is not None and kit.encrypted:
+        mend = "leave -o out; every site has the model of all, a bundle, in its own KIT/medseg_work/RUN/global"
+        raise UsageError(
+            "MS-J147", "an encrypted training leaves its model at the sites alone", file=kit.root, mend=mend
+        )
 
 
 def _fetch(speaking: Session, job: Job, out: Path | None) -> None:

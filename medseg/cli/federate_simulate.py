@@ -39,7 +39,7 @@ def simulate(
     ] = None,
     privacy: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="clip_noise, fp16, top_k or a YAML file: what updates go through."),
+        typer.Option(metavar="NAME", help="clip_noise, fp16, top_k, he or a YAML file: what updates go through."),
     ] = None,
     changes: Annotated[
         list[str] | None,

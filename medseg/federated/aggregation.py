@@ -43,16 +43,24 @@ def shares(cases: Mapping[str, int], cap: float = 1.0) -> dict[str, float]:
     Returns:
         Site -> share; they add up to 1.
     """
+    per_case, most = weighing(cases, cap)
+    return {site: min(most, per_case * number) for site, number in cases.items()}
+
+
+def weighing(cases: Mapping[str, int], cap: float = 1.0) -> tuple[float, float]:
+    """What `shares` comes to: so much for each case, and no site more than so much.
+
+    With it a site can weigh its own update before it encrypts it, without hearing how many cases each of the others has.
+    """
     if cap * len(cases) <= 1.0:
-        return {site: 1.0 / len(cases) for site in cases}
+        return 1.0, 1.0 / len(cases)
     capped: set[str] = set()
     while True:
         free = {site: number for site, number in cases.items() if site not in capped}
-        left, total = 1.0 - cap * len(capped), sum(free.values())
-        found = {site: cap if site in capped else left * cases[site] / total for site in cases}
-        above = {site for site in free if found[site] > cap}
+        per_case = (1.0 - cap * len(capped)) / sum(free.values())
+        above = {site for site, number in free.items() if per_case * number > cap}
         if not above:
-            return found
+            return per_case, cap
         capped |= above
 
 

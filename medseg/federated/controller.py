@@ -1,12 +1,12 @@
 """NVFLARE's server side: rounds that end, whatever becomes of a site (`asking`), and average only what is sound.
 
 NVFLARE's own controllers average what is empty, and start the next round with nothing. Here each update is checked; a site
-that sent none counts as missing, with a warning that names it; below the quorum the job fails, and says so.
+that sent none counts as missing, with a warning that names it; below the quorum the job fails, and says so. What becomes
+of the updates is `plain_sums`', or `sealed_sums`' where the server must not read them.
 """
 
 from __future__ import annotations
 
-import math
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,30 +18,18 @@ from nvflare.fuel.utils import fobs
 
 from medseg.bundle.config import read_config
 from medseg.bundle.shipped import find_bundle
-from medseg.errors import InputError, MedsegError, OutputError
-from medseg.federated.aggregation import control_step, mean_change, server_step, shares
+from medseg.errors import MedsegError, OutputError
 from medseg.federated.algorithm import Algorithm
 from medseg.federated.asking import AskingController
 from medseg.federated.bundle_hash import require_hash
-from medseg.federated.exchange import (
-    ROUND,
-    UpdateError,
-    check_update,
-    completed,
-    dxo_to_update,
-    scalar_metrics,
-    shapes_of,
-    state_to_dxo,
-    travelling,
-    with_control,
-    without_control,
-)
-from medseg.federated.executor import SCORE, TRAIN, VALIDATE
+from medseg.federated.exchange import ROUND, UpdateError, completed, scalar_metrics, state_to_dxo, travelling
+from medseg.federated.executor import COUNT, SCORE, TRAIN, VALIDATE
 from medseg.federated.initial import initial_state
 from medseg.federated.overrides import check_overrides
-from medseg.federated.privacy.packing import unpack
+from medseg.federated.plain_sums import PlainSums
 from medseg.federated.results import write_result
 from medseg.federated.rounds import FAILED, REFUSED, TESTED, USED, Answer, Round
+from medseg.federated.sealed_sums import SealedSums
 from medseg.federated.server_state import ROUNDS, ServerState, add_round, load_state, save_state, write_failure
 from medseg.federated.server_table import row_of, scalars_of
 from medseg.federated.site_file import read_site_file
@@ -54,11 +42,13 @@ if TYPE_CHECKING:
     from nvflare.apis.shareable import Shareable
     from nvflare.apis.signal import Signal
 
+Sums = PlainSums | SealedSums
 #: What a site's return code means, for the warning that names it.
 _MEANING = {
     ReturnCode.MODEL_UNRECOGNIZED: "it has another bundle, or one that was edited, and refused the job",
     ReturnCode.BAD_REQUEST_DATA: "it refused what the job would change of the bundle",
     ReturnCode.TASK_RESULT_FILTER_ERROR: "its own privacy policy stopped the update",
+    ReturnCode.TASK_DATA_FILTER_ERROR: "it could not open the global model: it has no key, or another one",
     ReturnCode.TASK_ABORTED: "it was stopped",
 }
 
@@ -74,6 +64,7 @@ class MedsegController(AskingController):
         overrides: plain values of train.json, see `check_overrides`.
         resume: go on from the last good global model of that run.
         init: a shipped bundle whose weights are the start, '' for those that `medseg train` would begin with.
+        encrypted: the sites' updates travel encrypted, and so does the global model after the first round.
     """
 
     def __init__(
@@ -85,6 +76,7 @@ class MedsegController(AskingController):
         overrides: dict | None = None,
         resume: bool = False,
         init: str = "",
+        encrypted: bool = False,
     ) -> None:
         super().__init__()
         self.bundle = bundle
@@ -94,7 +86,8 @@ class MedsegController(AskingController):
         self.overrides = overrides or {}
         self.resume = resume
         self.init = init
-        self._expected: dict[str, tuple[int, ...]] = {}
+        self.encrypted = encrypted
+        self._sums: Sums | None = None
         self._held_out: set[str] = set()
         fobs.register(TensorDecomposer)
 
@@ -121,37 +114,43 @@ class MedsegController(AskingController):
             mend = "give this training another name, or go on with --resume"
             raise OutputError("MS-J017", "there is a training of this name already", file=folder, mend=mend)
         sent = travelling(initial.state, how.personal)
+        self._sums = sums = SealedSums(how, sent) if self.encrypted else PlainSums(how, sent, initial.parameters)
         if now is None:
-            learnt = {name: value for name, value in sent.items() if name in initial.parameters}
-            control = {name: value * 0.0 for name, value in learnt.items()} if how.control_variates else {}
-            now = ServerState(0, sent, control=control)
+            now = sums.begin()
             save_state(folder, now)
-        elif shapes_of(now.state) != shapes_of(sent):
-            mend = "give this training another name"
-            raise InputError("MS-J016", "the last global model is of another network", file=folder, mend=mend)
-        buffers = frozenset(sent) - initial.parameters
+        sums.require_fitting(now, folder)
         events = EventFile(folder / "training", now.rounds)
         while now.rounds < how.rounds:
-            now = self._one_round(now, how, buffers, folder, events, abort, fl_ctx)
+            if isinstance(sums, SealedSums) and sums.unknown(self.connected()):
+                self._count(sums, abort, fl_ctx)
+            now = self._one_round(now, sums, folder, events, abort, fl_ctx)
             if abort.triggered:
                 return
-        self._last_validation(now, how, folder, events, abort, fl_ctx)
-        write_result(root, completed(initial.state, now.state), folder / "global")
+        self._last_validation(now, sums, folder, events, abort, fl_ctx)
+        if not self.encrypted:
+            write_result(root, completed(initial.state, now.state), folder / "global")
         _hand_over(folder, fl_ctx)
+
+    def _count(self, sums: SealedSums, abort: Signal, fl_ctx: FLContext) -> None:
+        """Hear how many cases each site has, which says by how much it weighs its updates."""
+        how = sums.how
+        seen, _ = self.ask(
+            COUNT, state_to_dxo({}), abort, fl_ctx, quorum=how.quorum, deadline_s=how.deadline_s, grace_s=how.grace_s
+        )
+        sums.count({site: one.said for site, one in seen.answers.items() if one.outcome == USED})
 
     def _one_round(
         self,
         now: ServerState,
-        how: Algorithm,
-        buffers: frozenset[str],
+        sums: Sums,
         folder: Path,
         events: EventFile,
         abort: Signal,
         fl_ctx: FLContext,
     ) -> ServerState:
-        number = now.rounds
+        number, how = now.rounds, sums.how
         score = number % how.validate_every == 0
-        seen, why = self._ask(TRAIN, now, how, how.quorum, abort, fl_ctx, {SCORE: score})
+        seen, why = self._ask(TRAIN, now, sums, how.quorum, abort, fl_ctx, {SCORE: score})
         if abort.triggered:
             return now
         updates = {site: one.update for site, one in sorted(seen.answers.items()) if one.update is not None}
@@ -159,20 +158,13 @@ class MedsegController(AskingController):
             if seen.outcome(site) not in (USED, TESTED):
                 said = seen.answers[site].why if site in seen.answers else f"it sent nothing ({why})"
                 self.log_warning(fl_ctx, f"round {number + 1}: site {site} is {seen.outcome(site)}: {said}")
-        share = shares({site: update.cases for site, update in updates.items()}, how.share_cap) if updates else {}
+        share = sums.shares(updates) if updates else {}
         row = row_of(number, seen, share, why)
         if len(updates) < how.quorum:
             add_round(folder, row)
             raise below_quorum(number, seen, how.quorum, why)
-        change = mean_change([update.diff for update in updates.values()], list(share.values()))
-        weights, _ = without_control(change)
-        state, moments = server_step(now.state, weights, how.server, now.moments, buffers)
-        control = now.control
-        if control:
-            changes = [without_control(update.diff)[1] for update in updates.values()]
-            control = control_step(control, changes, len(set(seen.targets) - self._held_out))
-        row["drift"] = math.sqrt(sum(float(value.double().square().sum()) for value in weights.values()))
-        after = ServerState(number + 1, state, moments, control)
+        after, said = sums.after(now, updates, share, len(set(seen.targets) - self._held_out))
+        row |= said
         save_state(folder, after)
         add_round(folder, row)
         events.add(number + 1, scalars_of(row))
@@ -182,51 +174,53 @@ class MedsegController(AskingController):
         return after
 
     def _last_validation(
-        self, now: ServerState, how: Algorithm, folder: Path, events: EventFile, abort: Signal, fl_ctx: FLContext
+        self, now: ServerState, sums: Sums, folder: Path, events: EventFile, abort: Signal, fl_ctx: FLContext
     ) -> None:
-        seen, why = self._ask(VALIDATE, now, how, 0, abort, fl_ctx, {})
-        row = row_of(how.rounds, seen, {}, why)
+        seen, why = self._ask(VALIDATE, now, sums, 0, abort, fl_ctx, {})
+        row = row_of(sums.how.rounds, seen, {}, why)
         add_round(folder, row)
-        events.add(how.rounds + 1, scalars_of(row))
+        events.add(sums.how.rounds + 1, scalars_of(row))
 
     def _ask(
         self,
         task_name: str,
         now: ServerState,
-        how: Algorithm,
+        sums: Sums,
         quorum: int,
         abort: Signal,
         fl_ctx: FLContext,
         meta: Mapping[str, Any],
     ) -> tuple[Round, str]:
         """Send a task to all connected sites and wait until it is over, for `over`'s reason."""
-        both = with_control(now.state, now.control if task_name == TRAIN else {})
-        self._expected = shapes_of(both)
+        how = sums.how
         if not self.connected():
             raise below_quorum(now.rounds, Round((), 0.0), how.quorum, "no site is connected")
-        message = state_to_dxo(both, **{ROUND: now.rounds}, **meta)
+        state, beside = sums.message(now, training=task_name == TRAIN)
+        message = state_to_dxo(state, **{ROUND: now.rounds}, **beside, **meta)
         return self.ask(
             task_name, message, abort, fl_ctx, quorum=quorum, deadline_s=how.deadline_s, grace_s=how.grace_s
         )
 
     def judged(self, site: str, task_name: str, result: Shareable) -> Answer:
         """An update that may be averaged, a held-out site's scores, or why it is neither."""
-        answer = self._judged(result)
+        answer = self._judged(task_name, result)
         if answer.outcome == TESTED and task_name == TRAIN:
             self._held_out.add(site)
         return answer
 
-    def _judged(self, result: Shareable) -> Answer:
+    def _judged(self, task_name: str, result: Shareable) -> Answer:
         code = str(result.get_return_code())
         if code != ReturnCode.OK:
             return Answer(FAILED, why=_MEANING.get(code, f"it could not do its part ({code}); its own log says why"))
         try:
             dxo = from_shareable(result)
+            if task_name == COUNT:
+                return Answer(USED, said=int(scalar_metrics(dxo.data)["cases"]))
             if dxo.data_kind == DataKind.METRICS:
                 return Answer(TESTED, metrics=scalar_metrics(dxo.data))
-            dxo.data = unpack(dxo.data, dxo.meta)
-            update = dxo_to_update(dxo)
-            check_update(update.diff, self._expected)
+            if self._sums is None:
+                return Answer(REFUSED, why="it sent an update before it was asked for one")
+            update = self._sums.update_of(dxo)
         except MedsegError as error:
             return Answer(REFUSED, why=f"{error.code} {error.what}")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -239,7 +233,9 @@ def _hand_over(folder: Path, fl_ctx: FLContext) -> None:
     workspace: Any = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)
     target = Path(workspace.get_run_dir(fl_ctx.get_job_id()), "medseg")
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(folder / "global", target / "global")
+    target.mkdir(parents=True)
+    if (folder / "global").is_dir():  # an encrypted one is at the sites alone
+        shutil.copytree(folder / "global", target / "global")
     shutil.copyfile(folder / ROUNDS, target / ROUNDS)
 
 

@@ -39,6 +39,7 @@ from medseg.federated.label_union import site_labels
 from medseg.federated.local_training import LocalTraining
 from medseg.federated.overrides import check_overrides
 from medseg.federated.results import write_result
+from medseg.federated.site_check import require_apart, require_sides
 from medseg.federated.site_file import read_site_file
 from medseg.labels import LabelTable
 from medseg.writers.atomic import write_json
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from nvflare.apis.signal import Signal
 
 #: Tasks of a training.
-TRAIN, VALIDATE = "train", "validate"
+TRAIN, VALIDATE, COUNT = "train", "validate", "count"
 #: Asks for a validation of the global weights before a round's steps.
 SCORE = "medseg_score"
 #: Names in a site's work folder.
@@ -97,6 +98,8 @@ class MedsegExecutor(Executor):
                 return self._train(dxo, fl_ctx, abort_signal)
             if task_name == VALIDATE:
                 return self._validate(dxo, fl_ctx)
+            if task_name == COUNT:
+                return DXO(DataKind.METRICS, data={"cases": float(self._open(fl_ctx).cases)}).to_shareable()
         except Exception as error:
             known = cause_of(error)
             logging.getLogger(__name__).exception("the task failed; nothing of it was sent")
@@ -146,11 +149,16 @@ class MedsegExecutor(Executor):
             wanted = check_overrides(self.overrides, config)
             if "labels_present" in config:  # labelled in part: what this site labels, and by which values
                 wanted |= site_labels(Path(said.data), LabelTable.from_json(config["labels"]))
+            if said.look:
+                require_sides(Path(said.data), root)
             work = Path(said.work or Path(workspace.get_root_dir(), "medseg_work")) / Path(self.run).name
-            self._local = LocalTraining(
+            local = LocalTraining(
                 root, Path(said.data), work, Algorithm.from_json(self.algorithm),
                 validation=said.validation, held_out=said.held_out, overrides=wanted, resume=self.resume,
             )  # fmt: skip
+            if not said.held_out:
+                require_apart(local)
+            self._local = local
         return self._local
 
     def _leave(self, *, resume: bool) -> None:

@@ -1,52 +1,35 @@
 """One site's part of a training, without NVFLARE: the bundle's own trainer, stopped after every round and gone on with.
 
-The bundle is opened once, through the gate that `medseg train` uses, and its trainer's optimiser, schedule, random
-numbers and place in the data live on from round to round. Only the weights are put in anew. So one site that exchanges
-with nobody gets what `medseg train` gets. The schedule spans all rounds; a site that missed some goes on where the others
-are. Validation, checkpoints and final weights of the recipe are switched off: here rounds say when.
+The trainer's optimiser, schedule, random numbers and place in the data live on from round to round. Only the weights are
+put in anew. So one site that exchanges with nobody gets what `medseg train` gets. A site that missed some rounds goes on
+where the others are.
 """
 
 from __future__ import annotations
 
-import sys
 import time
-import warnings
-from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from ignite.engine import Events
 
-from medseg.bundle.config import read_config
-from medseg.bundle.load import build, open_config, running_trusted
-from medseg.bundle.shipped import find_bundle
-from medseg.bundle.trust import is_trusted
 from medseg.errors import InputError
 from medseg.federated.corrections import ControlVariates, ProximalPull
 from medseg.federated.exchange import completed
 from medseg.federated.scores import scores_of
+from medseg.federated.site_recipe import SiteRecipe, quiet
 from medseg.training.checkpoint_file import checkpoints
 from medseg.training.checkpoints import Checkpoints
-from medseg.training.cross_validation import names_of
-from medseg.training.datalist import datalist
-from medseg.training.options import Asked, overrides_of
 from medseg.training.random_state import random_state, set_random_state
-from medseg.training.train import named_channels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from ignite.engine import Engine
     from torch import Tensor
 
     from medseg.federated.algorithm import Algorithm
-
-#: Handlers of a recipe whose work rounds do, by the last part of their names.
-_OFF = frozenset(
-    {"ValidationHandler", "Checkpoints", "CheckpointSaver", "CheckpointLoader", "FinalWeights", "BestWeights"}
-)
 
 
 @dataclass(frozen=True)
@@ -94,8 +77,10 @@ class LocalTraining:
         overrides: Mapping[str, Any] | None = None,
         resume: bool = False,
     ) -> None:
-        self.root = find_bundle(bundle)
-        self.data, self.out = Path(data), Path(out)
+        self._recipe = SiteRecipe(
+            bundle, data, out, algorithm, validation=validation, held_out=held_out, overrides=overrides
+        )
+        self.root, self.data, self.out = self._recipe.root, self._recipe.data, self._recipe.out
         self.algorithm = algorithm
         self.held_out = held_out
         self.trains = trains and not held_out
@@ -105,30 +90,26 @@ class LocalTraining:
         self._losses: list[float] = []
         self._watch: Callable[[int, int, float], None] | None = None
         self._abort: Callable[[], bool] | None = None
-        self._stack = ExitStack()
-        self._parser: Any = None
         self._trainer: Any = None
-        self._wanted = dict(overrides or {})
-        self._validation = tuple(validation)
 
     @property
     def cases(self) -> int:
         """Training cases of this site, 0 where it is held out."""
-        return 0 if self.held_out else len({str(one["image"]) for one in self.training_cases()})
+        return 0 if self.held_out else len(self.training_cases())
 
     def training_cases(self) -> list[dict[str, Any]]:
-        """MONAI's data list of the training cases."""
-        return list(self._build("train#dataset#data"))
+        """MONAI's data list of the training cases, each once: a recipe may show a small set several times in an epoch."""
+        return list({str(one["image"]): one for one in self._recipe.build("train#dataset#data")}.values())
 
     def validation_cases(self) -> list[dict[str, Any]]:
         """MONAI's data list of the validation cases."""
-        return list(self._build("validate#dataset#data"))
+        return list(self._recipe.build("validate#dataset#data") or ())
 
     @property
     def steps(self) -> int:
         """Of a round."""
         self._ready()
-        return self._epochs * self._trainer.state.epoch_length
+        return self._recipe.epochs * self._trainer.state.epoch_length
 
     def round(
         self,
@@ -156,17 +137,17 @@ class LocalTraining:
         """
         self._ready(number)
         trainer, length = self._trainer, self._trainer.state.epoch_length
-        network = self._build("network")
+        network = self._recipe.build("network")
         network.load_state_dict(completed(network.state_dict(), received))
         self._pull.begin()
         if self._variates is not None:
             self._variates.begin(control or {})
-        trainer.state.epoch = number * self._epochs
-        trainer.state.iteration = number * self._epochs * length
-        self._until, self._losses, self.aborted = (number + 1) * self._epochs, [], False
+        trainer.state.epoch = number * self._recipe.epochs
+        trainer.state.iteration = number * self._recipe.epochs * length
+        self._until, self._losses, self.aborted = (number + 1) * self._recipe.epochs, [], False
         self._watch, self._abort = watch, abort
         began = time.monotonic()
-        with _quiet():
+        with quiet():
             trainer.run()
         if self.aborted:
             return None
@@ -191,86 +172,45 @@ class LocalTraining:
         """
         if self.trains:  # first: MONAI's DataLoader resets torch's generator, so the order of building counts
             self._ready(number)
-        evaluator = self._build("validate#evaluator")
+        evaluator = self._recipe.build("validate#evaluator")
         if evaluator is None:
             return {}
-        network = self._build("network")
+        network = self._recipe.build("network")
         kept, random = {k: v.clone() for k, v in evaluator.network.state_dict().items()}, random_state()
         evaluator.network.load_state_dict(completed(network.state_dict(), received))
         try:
-            with _quiet():
-                evaluator.run(number * self._epochs + 1 if self._trainer is not None else 1)
+            with quiet():
+                evaluator.run(number * self._recipe.epochs + 1 if self._trainer is not None else 1)
         finally:
             evaluator.network.load_state_dict(kept)
             set_random_state(random)
-        return scores_of(evaluator, [str(one["name"]) for one in self._parser.get("labels") or ()])
+        return scores_of(evaluator, self._recipe.structures)
 
     def state(self) -> dict[str, Tensor]:
         """The network's whole state dict, on the CPU."""
-        return {name: value.detach().cpu().clone() for name, value in self._build("network").state_dict().items()}
+        return {
+            name: value.detach().cpu().clone() for name, value in self._recipe.build("network").state_dict().items()
+        }
 
     def close(self) -> None:
         """Draw the last curves; give back what a trusted bundle's scripts took."""
         trainer = self._trainer
         if trainer is not None and not self.aborted and trainer.state.epoch >= trainer.state.max_epochs:
-            with _quiet():
+            with quiet():
                 trainer.run()
-        self._stack.close()
-
-    @property
-    def _epochs(self) -> int:
-        return self.algorithm.local_epochs or 1
-
-    def _build(self, key: str) -> Any:
-        self._open()
-        with _quiet():
-            return build(self._parser, (key,), self.root)
-
-    def _open(self) -> None:
-        if self._parser is not None:
-            return
-        if not self.data.exists():
-            raise InputError(
-                "MS-T103", "no such folder", file=self.data, mend="give a folder with imagesTr and labelsTr"
-            )
-        config = read_config(self.root, "train")
-        trusted = is_trusted(self.root)
-        self._stack.enter_context(running_trusted(self.root, trusted))
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        metadata = read_config(self.root, "metadata")
-        overrides = self._overrides(config)
-        self._parser = open_config(self.root, config, metadata, device=device, trusted=trusted, overrides=overrides)
-        if "initialize" in self._parser:
-            with _quiet():
-                self._parser.get_parsed_content("initialize")
-
-    def _overrides(self, config: dict[str, Any]) -> dict[str, Any]:
-        validation = self._validation
-        if self.held_out:
-            channels = named_channels(config)
-            every = [one for part in ("train", "val") for one in datalist(str(self.data), part, channels=channels)]
-            validation = names_of([one["label"] for one in every])
-        epochs = self.algorithm.rounds * self._epochs
-        asked = Asked(self.data, self.out, epochs=epochs, validation=tuple(validation) or None, bundle=self.root)
-        found = overrides_of(config, asked) | self._wanted | {"train#trainer#max_epochs": epochs}
-        if self.algorithm.local_steps is not None:
-            found["train#trainer#epoch_length"] = self.algorithm.local_steps
-        for number, handler in enumerate((config.get("train") or {}).get("handlers") or ()):
-            if isinstance(handler, dict) and str(handler.get("_target_")).rsplit(".", 1)[-1] in _OFF:
-                found[f"train#handlers#{number}#_disabled_"] = True
-        return found
+        self._recipe.close()
 
     def _ready(self, number: int = 0) -> None:
         """Build the trainer and hang the hooks of rounds behind its own handlers."""
         if self._trainer is not None:
             return
-        if not len(self._build("train#dataloader")):
+        if not len(self._recipe.build("train#dataloader")):
             raise InputError(
                 "MS-J013", f"{self.cases} training cases do not fill one batch", file=self.data,
                 mend="add cases, or lower batch_size in the train.json of the bundle that all sites use",
             )  # fmt: skip
-        trainer = self._build("train#trainer")
-        network = self._build("network")
+        trainer = self._recipe.build("train#trainer")
+        network = self._recipe.build("network")
         self._pull = ProximalPull(network, self.algorithm.mu)
         self._variates = ControlVariates(network) if self.algorithm.control_variates else None
         for hook in (self._pull, self._variates):
@@ -278,13 +218,13 @@ class LocalTraining:
                 hook.attach(trainer)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._after_step)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
-        parts = self._build("checkpoint") or {"model": network, "optimizer": self._build("optimizer")}
+        parts = self._recipe.build("checkpoint") or {"model": network, "optimizer": self._recipe.build("optimizer")}
         parts = {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
         if self._variates is not None:
             parts["control"] = self._variates
         self._saver = Checkpoints(str(self.out / "models"), parts)
         self._trainer = trainer
-        self._restore(number * self._epochs * trainer.state.epoch_length if self._resume else -1)
+        self._restore(number * self._recipe.epochs * trainer.state.epoch_length if self._resume else -1)
 
     def _restore(self, iteration: int) -> None:
         """Go on from the last round that counted; checkpoints of later ones, or of an earlier run, are removed."""
@@ -299,7 +239,7 @@ class LocalTraining:
         loss = float((output if isinstance(output, dict) else output[0])["loss"])
         self._losses.append(loss)
         if self._watch is not None:
-            self._watch(len(self._losses), self._epochs * (engine.state.epoch_length or 1), loss)
+            self._watch(len(self._losses), self._recipe.epochs * (engine.state.epoch_length or 1), loss)
         if self._abort is not None and self._abort():
             self.aborted = True
             engine.terminate_epoch()
@@ -307,11 +247,3 @@ class LocalTraining:
     def _after_epoch(self, engine: Engine) -> None:
         if self.aborted or engine.state.epoch >= self._until:
             engine.interrupt()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """MONAI's own deprecations say nothing to a site; its handlers' lines go where medseg's messages go, to stderr."""
-    with warnings.catch_warnings(), redirect_stdout(sys.stderr):
-        warnings.simplefilter("ignore")
-        yield

@@ -36,19 +36,21 @@ class ServerState:
         state: what travels of the global state.
         moments: of the server's optimiser.
         control: SCAFFOLD's variate.
+        said: of a state that the server cannot read: what has to be known to open it (`sealed_sums`).
     """
 
     rounds: int
     state: dict[str, Tensor]
     moments: dict[str, Tensor] = field(default_factory=dict)
     control: dict[str, Tensor] = field(default_factory=dict)
+    said: dict[str, str] = field(default_factory=dict)
 
 
 def save_state(folder: Path, state: ServerState) -> None:
     """Replace the last good state; errors as for `atomic_write`."""
     tables = {"state": state.state, "moments": state.moments, "control": state.control}
     flat = {f"{part}:{name}": value.contiguous() for part, table in tables.items() for name, value in table.items()}
-    meta = {"format": "pt", "rounds": str(state.rounds)}
+    meta = {"format": "pt", "rounds": str(state.rounds), "said": json.dumps(state.said)}
     atomic_write(folder / STATE, lambda path: save_file(flat, path, metadata=meta))
 
 
@@ -64,7 +66,8 @@ def load_state(folder: Path) -> ServerState | None:
     tables: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
     try:
         with safe_open(path, "pt") as file:
-            rounds = int((file.metadata() or {})["rounds"])
+            header = file.metadata() or {}
+            rounds, said = int(header["rounds"]), json.loads(header.get("said", "{}"))
             for key in file.keys():  # noqa: SIM118  it is no table
                 part, name = key.split(":", 1)
                 tables[part][name] = file.get_tensor(key)
@@ -73,7 +76,7 @@ def load_state(folder: Path) -> ServerState | None:
             "MS-J016", f"the last global model cannot be read ({error})", file=path,
             mend="start anew in another folder, or without --resume",
         ) from error  # fmt: skip
-    return ServerState(rounds, **tables)
+    return ServerState(rounds, **tables, said=said)
 
 
 def read_rounds(folder: Path) -> list[dict[str, Any]]:

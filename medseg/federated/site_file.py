@@ -24,6 +24,7 @@ class SiteFile:
         work: folder for what stays here: checkpoints, curves, models; '': `medseg_work` beside `local`.
         validation: names of the cases that validate; () as the bundle says.
         held_out: every case validates, none trains.
+        look: before the first round of a job the site looks whether left and right are where their names say.
     """
 
     data: str = ""
@@ -31,6 +32,7 @@ class SiteFile:
     work: str = ""
     validation: tuple[str, ...] = ()
     held_out: bool = False
+    look: bool = True
 
 
 def read_site_file(local: str | Path) -> SiteFile:
@@ -51,8 +53,9 @@ def read_site_file(local: str | Path) -> SiteFile:
             msg = f"{unknown[0]!r} is none of {', '.join(one.name for one in fields(SiteFile))}"
             raise ValueError(msg)
         validation = said.get("validation") or ()
-        if not isinstance(validation, list | tuple) or not isinstance(said.get("held_out", False), bool):
-            msg = "validation is a list of names, held_out is true or false"
+        switches = {name: said.get(name, default) for name, default in (("held_out", False), ("look", True))}
+        if not isinstance(validation, list | tuple) or not all(isinstance(one, bool) for one in switches.values()):
+            msg = "validation is a list of names, held_out and look are true or false"
             raise TypeError(msg)
         texts = {name: str(said.get(name) or "") for name in ("data", "bundle", "work")}
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
@@ -60,4 +63,4 @@ def read_site_file(local: str | Path) -> SiteFile:
             "MS-J014", f"this site's own file is not understood: {error}", file=path,
             mend="write data: FOLDER and bundle: FOLDER into it, or join again",
         ) from error  # fmt: skip
-    return SiteFile(**texts, validation=tuple(map(str, validation)), held_out=bool(said.get("held_out", False)))
+    return SiteFile(**texts, **switches, validation=tuple(map(str, validation)))

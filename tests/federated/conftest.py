@@ -77,3 +77,73 @@ def kits(tmp_path_factory, small_recipe) -> Path:
     )
     prepare(folder / "project.yaml", folder / "made", bundle=small_recipe)
     return folder / "made"
+
+
+@pytest.fixture
+def server(small_recipe, tmp_path) -> Callable[..., tuple[Path, list[str]]]:
+    """`server(algorithm, sites)`: run a controller to its end; gives its folder, and what it warned of and panicked with.
+
+    Sites are functions of (task name, DXO) to a Shareable or None, and answer at once, in this process.
+    """
+    from types import SimpleNamespace
+
+    import yaml
+    from nvflare.apis.client import Client
+    from nvflare.apis.controller_spec import ClientTask
+    from nvflare.apis.dxo import from_shareable
+    from nvflare.apis.fl_constant import FLContextKey
+    from nvflare.apis.fl_context import FLContext
+    from nvflare.apis.signal import Signal
+
+    from medseg.federated.bundle_hash import bundle_hash
+    from medseg.federated.controller import MedsegController
+
+    class Wire:
+        """NVFLARE's task manager."""
+
+        controller = None
+
+        def __init__(self, sites):
+            self.sites = sites
+
+        def broadcast(self, task, fl_ctx, targets=None, min_responses=1, wait_time_after_min_received=0):
+            for name in targets:
+                one = ClientTask(Client(name, "token"), task)
+                task.after_task_sent_cb(client_task=one, fl_ctx=fl_ctx)
+                one.result = self.sites[name](task.name, from_shareable(task.data))
+                if one.result is not None:
+                    task.result_received_cb(client_task=one, fl_ctx=fl_ctx)
+
+        def cancel_task(self, task, completion_status=None, fl_ctx=None):
+            pass
+
+        def cancel_all_tasks(self, completion_status=None, fl_ctx=None):
+            pass
+
+        def get_client_disconnect_time(self, name):
+            return None
+
+    def run(how, sites, **said):
+        wire = Wire(sites)
+        local = tmp_path / "local"
+        local.mkdir(exist_ok=True)
+        content = {"bundle": str(small_recipe), "work": str(tmp_path / "kept")}
+        (local / "medseg_site.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+        asked = {"bundle_hash": bundle_hash(small_recipe), **said}
+        controller = MedsegController(small_recipe.name, algorithm=how.to_json(), **asked)
+        controller.communicator = wire
+        controller._engine = SimpleNamespace(get_clients=lambda: [Client(name, "token") for name in wire.sites])
+        told = []
+        controller.system_panic = lambda reason, fl_ctx: told.append(reason)
+        controller.log_warning = lambda fl_ctx, text, **_: told.append(text)
+        context = FLContext()
+        workspace = SimpleNamespace(
+            get_root_dir=lambda: str(tmp_path),
+            get_site_config_dir=lambda: str(local),
+            get_run_dir=lambda job: str(tmp_path / "job"),
+        )
+        context.set_prop(FLContextKey.WORKSPACE_OBJECT, workspace, private=True)
+        controller.control_flow(Signal(), context)
+        return tmp_path / "kept" / "run", told
+
+    return run

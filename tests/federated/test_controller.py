@@ -3,82 +3,19 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-import yaml
-from nvflare.apis.client import Client
-from nvflare.apis.controller_spec import ClientTask
-from nvflare.apis.dxo import DXO, DataKind, from_shareable
-from nvflare.apis.fl_constant import FLContextKey, ReturnCode
-from nvflare.apis.fl_context import FLContext
+from nvflare.apis.dxo import DXO, DataKind
+from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
-from nvflare.apis.signal import Signal
 
 from medseg.bundle.weights import read_weights
 from medseg.federated.algorithm import Algorithm, ServerOptimiser
-from medseg.federated.bundle_hash import bundle_hash
-from medseg.federated.controller import MedsegController
 from medseg.federated.exchange import CASES, Update, travelling, update_to_dxo, with_control, without_control
 from medseg.federated.initial import initial_state
 from medseg.federated.server_state import load_state, read_rounds
-
-
-class Wire:
-    """NVFLARE's task manager with sites that answer at once: name -> function of (task name, DXO) to a Shareable or None."""
-
-    def __init__(self, sites):
-        self.sites = sites
-        self.controller = None
-
-    def broadcast(self, task, fl_ctx, targets=None, min_responses=1, wait_time_after_min_received=0):
-        for name in targets:
-            one = ClientTask(Client(name, "token"), task)
-            task.after_task_sent_cb(client_task=one, fl_ctx=fl_ctx)
-            one.result = self.sites[name](task.name, from_shareable(task.data))
-            if one.result is not None:
-                task.result_received_cb(client_task=one, fl_ctx=fl_ctx)
-
-    def cancel_task(self, task, completion_status=None, fl_ctx=None):
-        pass
-
-    def cancel_all_tasks(self, completion_status=None, fl_ctx=None):
-        pass
-
-    def get_client_disconnect_time(self, name):
-        return None
-
-
-@pytest.fixture
-def server(small_recipe, tmp_path):
-    """`server(algorithm, sites)`: run a controller to its end; gives it, its folder and what it panicked with."""
-
-    def run(how, sites, **said):
-        wire = Wire(sites)
-        local = tmp_path / "local"
-        local.mkdir(exist_ok=True)
-        content = {"bundle": str(small_recipe), "work": str(tmp_path / "kept")}
-        (local / "medseg_site.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-        asked = {"bundle_hash": bundle_hash(small_recipe), **said}
-        controller = MedsegController(small_recipe.name, algorithm=how.to_json(), **asked)
-        controller.communicator = wire
-        controller._engine = SimpleNamespace(get_clients=lambda: [Client(name, "token") for name in wire.sites])
-        panics = []
-        controller.system_panic = lambda reason, fl_ctx: panics.append(reason)
-        controller.log_warning = lambda fl_ctx, text, **_: panics.append(text)
-        context = FLContext()
-        workspace = SimpleNamespace(
-            get_root_dir=lambda: str(tmp_path),
-            get_site_config_dir=lambda: str(local),
-            get_run_dir=lambda job: str(tmp_path / "job"),
-        )
-        context.set_prop(FLContextKey.WORKSPACE_OBJECT, workspace, private=True)
-        controller.control_flow(Signal(), context)
-        return tmp_path / "kept" / "run", panics
-
-    return run
 
 
 def how_of(**said):

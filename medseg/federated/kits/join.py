@@ -102,7 +102,7 @@ def require_ready(checks: list[Check], kit: Kit) -> None:
 def write_site_file(kit: Kit, data: Path | None, bundle: Path | None, *, held_out: bool = False) -> Path:
     """Write where this site's data and bundle lie, for its own processes; nobody else on the machine may read it.
 
-    What else the site's owner wrote into it (`work`, `validation`) stays.
+    What else the site's owner wrote into it (`work`, `validation`, `look`) stays.
     """
     import yaml
 
@@ -114,6 +114,7 @@ def write_site_file(kit: Kit, data: Path | None, bundle: Path | None, *, held_ou
         "work": old.work,
         "validation": list(old.validation),
         "held_out": held_out,
+        "look": old.look,
     }
     write_text(path, yaml.safe_dump(said, allow_unicode=True, sort_keys=False), private=True)
     return path

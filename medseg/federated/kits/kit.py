@@ -40,6 +40,7 @@ class Kit:
         bundle: name of the bundle that was agreed on, '' where none was yet.
         bundle_sha256: its hash (`bundle_hash`), '' where none was yet.
         privacy: what the kit's filters do beside the audit.
+        encrypted: the sites' updates leave encrypted, so a job is submitted as one of those.
         heart_beat_timeout_s: a site that has been silent for so long counts as gone.
         promises: what may be said of the project's privacy, one sentence each (`privacy.promises`).
         medseg: version that made the kit.
@@ -59,6 +60,7 @@ class Kit:
     heart_beat_timeout_s: int = 60
     promises: tuple[str, ...] = ()
     medseg: str = ""
+    encrypted: bool = False
 
     @property
     def startup(self) -> Path:

@@ -10,6 +10,7 @@ import ipaddress
 import shutil
 import socket
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from medseg.errors import MedsegError
 from medseg.federated.bundle_hash import bundle_hash
 from medseg.federated.kits import policy
 from medseg.federated.kits.certificates import CertificateError, days_left, greet, own_certificate
+from medseg.federated.privacy.encryption import EncryptionError, require_key
+from medseg.federated.privacy.sealing import KEY_FILE, key_id, read_key
 from medseg.workflows.doctor import Check
 from medseg.workflows.probe import probe_gpus
 
@@ -43,6 +46,8 @@ def machine(kit: Kit) -> Iterator[Check]:
     """
     yield _versions(kit)
     yield _policy(kit)
+    if kit.encrypted:
+        yield _key(kit)
     yield _certificate(kit)
     yield _clock()
     name = _name(kit)
@@ -102,6 +107,18 @@ def _policy(kit: Kit) -> Check:
         mend = "take these files of local/ from the kit as it came; medseg does not start a site that allows more"
         return Check("what it allows", "fail", "\n".join(found), mend)
     return Check("what it allows", "ok", "no code from elsewhere, no logs, no look at files; every update is audited")
+
+
+def _key(kit: Kit) -> Check:
+    """Whether this site can encrypt, and which key it has: the same digits at all sites."""
+    if find_spec("tenseal") is None:
+        return Check("encryption", "fail", "tenseal is not installed", 'pip install "medseg[encrypted]"')
+    try:
+        key = read_key(kit.local / KEY_FILE)
+        require_key(key)
+    except EncryptionError as error:
+        return Check("encryption", "fail", error.what, error.mend)
+    return Check("encryption", "ok", f"updates leave encrypted, with the key {key_id(key)} (all sites need the same)")
 
 
 def _certificate(kit: Kit) -> Check:

@@ -2,7 +2,8 @@
 
 Keys, certificates and addresses come from NVFLARE's provisioning; what a site allows comes from `policy`. The folder
 `authority` holds the project's root key and every private key that was made: whoever has it can pose as anybody. It stays
-with the coordinator, and with it the project can grow: a second run makes kits for new lines of the file only.
+with the coordinator, and with it the project can grow: a second run makes kits for new lines of the file only. Where
+updates are to leave encrypted, the key that all sites share is made here too, and goes into the kits of sites alone.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from medseg.federated.installed import require_nvflare
 from medseg.federated.kits import policy
 from medseg.federated.kits.kit import Kit, read_kit, write_kit
 from medseg.federated.kits.project import Project, load_project
+from medseg.federated.privacy.encryption import make_keys
 from medseg.federated.privacy.promises import promises
+from medseg.federated.privacy.sealing import KEY_FILE
 from medseg.federated.privacy.settings import load_privacy, privacy_json
-from medseg.writers.atomic import write_json, write_text
+from medseg.writers.atomic import write_bytes, write_json, write_text
 
 if TYPE_CHECKING:
     from medseg.federated.privacy.settings import Privacy
@@ -62,6 +65,7 @@ def prepare(file: Path, out: Path, *, bundle: str | Path | None = None) -> Prepa
     Raises:
         UsageError: MS-J050, MS-J051, MS-J052 the project's file; MS-J100 its privacy setting.
         MissingExtraError: MS-J053 NVFLARE is not installed.
+        MissingExtraError: MS-J102 updates are to be encrypted, and tenseal is not installed.
         BundleError: MS-B101, MS-B102 the bundle is not there.
         OutputError: MS-J055 NVFLARE could not make the kits; MS-J056 `out` holds another project.
     """
@@ -70,11 +74,12 @@ def prepare(file: Path, out: Path, *, bundle: str | Path | None = None) -> Prepa
     agreed = ("", "") if bundle is None else (_name(bundle), bundle_hash(bundle))
     require_nvflare()
     _check_place(project, out)
+    key = _sites_key(out / AUTHORITY) if privacy.encrypted else None
     made = _provision(project, out / AUTHORITY)
     _guard(out / AUTHORITY)
     kits, kept = [], []
     said = promises(len(project.sites), privacy)
-    for kit, source in _planned(project, out, made, said, *agreed):
+    for kit, source in _planned(project, privacy, out, made, said, *agreed):
         if kit.root.exists():
             kept.append(kit.name)
             if kit.kind != "site":  # a hospital's kit is the hospital's
@@ -82,6 +87,8 @@ def prepare(file: Path, out: Path, *, bundle: str | Path | None = None) -> Prepa
             continue
         kit.root.parent.mkdir(parents=True, exist_ok=True)
         _harden(kit, source, privacy, project)
+        if key is not None and kit.kind == "site":
+            write_bytes(source / "local" / KEY_FILE, key, private=True)
         shutil.move(source, kit.root)
         kits.append(kit)
     shutil.rmtree(made)
@@ -89,7 +96,7 @@ def prepare(file: Path, out: Path, *, bundle: str | Path | None = None) -> Prepa
 
 
 def _planned(
-    project: Project, out: Path, made: Path, said: tuple[str, ...], bundle: str, sha256: str
+    project: Project, privacy: Privacy, out: Path, made: Path, said: tuple[str, ...], bundle: str, sha256: str
 ) -> list[tuple[Kit, Path]]:
     """Every kit of a project, and the folder where NVFLARE made it."""
     common: dict[str, Any] = {
@@ -103,6 +110,7 @@ def _planned(
         "heart_beat_timeout_s": project.heart_beat_timeout_s,
         "promises": said,
         "medseg": medseg.__version__,
+        "encrypted": privacy.encrypted,
     }
     server = project.server
     kits = [Kit(out / "server", "server", server.host, server.organisation, **common)]
@@ -131,6 +139,14 @@ def _harden(kit: Kit, source: Path, privacy: Privacy, project: Project) -> None:
     write_text(source / "README.txt", _readme(kit, project))
     write_kit(replace(kit, root=source))
     source.chmod(_PRIVATE)
+
+
+def _sites_key(authority: Path) -> bytes:
+    """The key of all sites of a project, kept so that sites that join later get the same."""
+    path = authority / KEY_FILE
+    if not path.is_file():
+        write_bytes(path, make_keys().sites, private=True)
+    return path.read_bytes()
 
 
 def write_server_resources(kit: Kit, local: Path | None = None) -> None:

@@ -72,14 +72,19 @@ def allow_list_of_bundle(bundle: str | Path, *, statistics: bool = True) -> Allo
     from medseg.bundle.shipped import find_bundle
     from medseg.bundle.trust import is_trusted
     from medseg.errors import BundleError
+    from medseg.training.random_state import random_state, set_random_state
 
     root = find_bundle(bundle)
     metadata, config = read_config(root, "metadata"), read_config(root, "train")
     labels, trusted = read_labels(config, metadata, root), is_trusted(root)
-    with running_trusted(root, trusted):
-        parser = open_config(root, config, metadata, trusted=trusted)
-        network = build(parser, ("network_def", "network"), root)
-        scores = [build(parser, (key,), root) for key in _METRICS]
+    random = random_state()  # a network draws its first weights; the training beside it must not notice
+    try:
+        with running_trusted(root, trusted):
+            parser = open_config(root, config, metadata, trusted=trusted)
+            network = build(parser, ("network_def", "network"), root)
+            scores = [build(parser, (key,), root) for key in _METRICS]
+    finally:
+        set_random_state(random)
     if not isinstance(network, nn.Module):
         raise BundleError("MS-B106", "network_def builds no network", file=root, mend="type: medseg bundle check")
     shapes = {name: value.shape for name, value in network.state_dict().items() if value.is_floating_point()}

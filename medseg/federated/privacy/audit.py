@@ -53,7 +53,7 @@ def read_audits(place: Path, *, delta: float = 1e-5) -> list[Audit]:
         OutgoingError: MS-J122 a ledger cannot be read.
         MissingExtraError: MS-J101 an epsilon is to be stated without dp-accounting.
     """
-    found = [path for name in (manifest.FILE, LEDGER) for path in place.rglob(name)]
+    found = [path for name in (manifest.FILE, LEDGER) for path in place.rglob(name) if not path.is_symlink()]
     paths = [place] if place.is_file() else sorted({path.with_name(manifest.FILE) for path in found})
     if not paths:
         raise InputError(

@@ -14,7 +14,10 @@ from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 from medseg.errors import printable
 from medseg.federated.privacy import manifest
 from medseg.federated.privacy.allow_list import AllowList, OutgoingError, site_allow_list
-from medseg.federated.privacy.outgoing import released
+from medseg.federated.privacy.opening_filter import ASKED
+from medseg.federated.privacy.outgoing import UPDATES, Outgoing, released
+from medseg.federated.privacy.sealed_exchange import sealed_outgoing
+from medseg.federated.privacy.sealing import KEY_FILE, read_key
 
 if TYPE_CHECKING:
     from nvflare.apis.fl_context import FLContext
@@ -32,11 +35,13 @@ class AuditFilter(Filter):
     Args:
         packing: the form in which this site's updates leave, as the filter before it makes them.
         record: the manifest, in the top folder of its kit.
+        encrypted: what may leave of an update is encrypted here, as the last thing that happens to it.
     """
 
-    def __init__(self, packing: str = "none", record: str = manifest.FILE) -> None:
+    def __init__(self, packing: str = "none", record: str = manifest.FILE, encrypted: bool = False) -> None:
         super().__init__()
         self.packing = packing
+        self.encrypted = bool(encrypted)
         self.record = record
         self._list: AllowList | None = None
         self._lock = threading.Lock()
@@ -47,18 +52,22 @@ class AuditFilter(Filter):
         Raises:
             OutgoingError: MS-J110 no list, MS-J111 to MS-J117 something that is not on it, MS-J118 the job brings
                 filters that would run after this one, MS-J119 the manifest cannot be written.
+            EncryptionError: MS-J140, MS-J143, MS-J145 an update that cannot be encrypted, so that it does not leave.
         """
         workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)
         if workspace is None:
             raise OutgoingError("MS-J110", "the folder of this site is not known; nothing was sent", mend=_MEND)
-        record = Path(workspace.get_root_dir()) / self.record
+        record, local = Path(workspace.get_root_dir()) / self.record, Path(workspace.get_site_config_dir())
         row = {"job": fl_ctx.get_job_id(), "task": fl_ctx.get_prop(FLContextKey.TASK_NAME)}
         with self._lock:
             try:
                 if self._list is None:
-                    self._list = site_allow_list(Path(workspace.get_site_config_dir()))
+                    self._list = site_allow_list(local)
                 self._refuse_later_filters(fl_ctx)
-                out, said = _made_anew(shareable, self._list, self.packing)
+                found, said = _made_anew(shareable, self._list, self.packing)
+                if self.encrypted and isinstance(found, Outgoing) and found.kind in UPDATES:
+                    found = sealed_outgoing(found, fl_ctx.get_prop(ASKED), read_key(local / KEY_FILE))
+                    said |= {"kind": found.kind, **found.row}
             except Exception as error:
                 # Anything that goes wrong stops the message, and the manifest says so.
                 code, what = getattr(error, "code", "MS-J111"), getattr(error, "what", type(error).__name__)
@@ -67,7 +76,7 @@ class AuditFilter(Filter):
                 self.log_error(fl_ctx, f"{code} {printable(what)}; nothing was sent")
                 raise
             manifest.append_row(record, row | said)
-        return out
+        return DXO(found.kind, found.data, found.meta).to_shareable() if isinstance(found, Outgoing) else found
 
     def _refuse_later_filters(self, fl_ctx: FLContext) -> None:
         """A job's own filters run after a site's, so they could change what was let out; nothing may follow this one."""
@@ -79,7 +88,7 @@ class AuditFilter(Filter):
             raise OutgoingError("MS-J118", f"{what}; nothing was sent", mend="ask for the job without filters")
 
 
-def _made_anew(shareable: Any, allowed: AllowList, packing: str) -> tuple[Shareable, dict[str, Any]]:
+def _made_anew(shareable: Any, allowed: AllowList, packing: str) -> tuple[Outgoing | Shareable, dict[str, Any]]:
     if not isinstance(shareable, Shareable):
         raise OutgoingError("MS-J111", f"it would have sent a {type(shareable).__name__}", mend=_MEND)
     code = shareable.get_return_code()
@@ -92,5 +101,4 @@ def _made_anew(shareable: Any, allowed: AllowList, packing: str) -> tuple[Sharea
         what = f"it would have sent {printable(others[0][:60]) if others else 'something else'} beside or instead of an update"
         raise OutgoingError("MS-J111", what, mend=_MEND)
     found = released(message["kind"], message["data"], message["meta"], allowed, packing=packing)
-    said = {"verdict": manifest.SENT, "kind": found.kind, **found.row}
-    return DXO(found.kind, data=found.data, meta=found.meta).to_shareable(), said
+    return found, {"verdict": manifest.SENT, "kind": found.kind, **found.row}

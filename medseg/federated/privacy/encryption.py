@@ -83,9 +83,7 @@ def encrypted(values: np.ndarray, key: bytes) -> list[bytes]:
     if not flat.size or not np.isfinite(flat).all() or np.abs(flat).max() >= LARGEST:
         what = f"only finite numbers below {LARGEST:g} can be encrypted"
         raise EncryptionError("MS-J140", what, mend="train with a smaller learning rate, or without encryption")
-    context = _context(key)
-    if not context.is_private():
-        raise EncryptionError("MS-J141", "this key cannot encrypt: it is the server's", mend="use the sites' key")
+    context = _private(key)
     padded = np.zeros(-(-flat.size // SLOTS) * SLOTS)
     padded[: flat.size] = flat
     return [ts.ckks_vector(context, row.tolist()).serialize() for row in padded.reshape(-1, SLOTS)]
@@ -113,9 +111,7 @@ def decrypted(chunks: Sequence[bytes], key: bytes, length: int) -> np.ndarray:
     Raises:
         EncryptionError: MS-J141 a key without the secret, MS-J142 what is no ciphertext of this key.
     """
-    context = _context(key)
-    if not context.is_private():
-        raise EncryptionError("MS-J141", "this key cannot decrypt: it is the server's", mend="use the sites' key")
+    context = _private(key)
     if len(chunks) != -(-length // SLOTS):
         raise EncryptionError("MS-J142", f"{len(chunks)} ciphertexts for {length} numbers", mend=_MEND)
     return np.concatenate([np.asarray(_vector(chunk, context).decrypt()) for chunk in chunks])[:length]
@@ -140,6 +136,24 @@ def _vector(chunk: bytes, context: Any) -> Any:
     except (ValueError, RuntimeError, TypeError) as error:
         raise EncryptionError("MS-J142", "what came is no ciphertext of this key", mend=_MEND) from error
     return found
+
+
+def require_key(key: bytes) -> None:
+    """Let only a key of the sites pass.
+
+    Raises:
+        EncryptionError: MS-J141 it is the server's, or none.
+        MissingExtraError: MS-J102 tenseal is not installed.
+    """
+    _private(key)
+
+
+def _private(key: bytes) -> Any:
+    context = _context(key)
+    if not context.is_private():
+        what = "this key can neither encrypt nor decrypt: it is the server's"
+        raise EncryptionError("MS-J141", what, mend="use the sites' key")
+    return context
 
 
 def _context(key: bytes) -> Any:

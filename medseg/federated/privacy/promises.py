@@ -26,7 +26,13 @@ def promises(sites: int, privacy: Privacy) -> tuple[str, ...]:
     lines.append(
         "no image, label map, mask or file name is sent: each site's audit lets out known weights and numbers alone"
     )
-    lines.append("the server sees each site's update, and images can partly be rebuilt from updates")
+    if privacy.encrypted:
+        lines.append(
+            "updates leave encrypted: the server adds them and reads neither one nor the model; whoever has the sites' key "
+            "can: every site, and the coordinator, who made it and must not run the server"
+        )
+    else:
+        lines.append("the server sees each site's update, and images can partly be rebuilt from updates")
     if privacy.noisy:
         lines.append(
             f"updates are clipped to norm {privacy.clip_norm:g} and noised with {privacy.noise_multiplier:g} times that; "

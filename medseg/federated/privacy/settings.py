@@ -35,6 +35,7 @@ class Privacy:
         packing: 'none', 'fp16' or 'top_k' (the largest entries, as fp16).
         keep: the share of entries that 'top_k' sends.
         feedback: whether what packing does not send is kept and added to the next round's update.
+        encrypted: updates leave encrypted, for the server to add up and not to read (`sealing`).
     """
 
     name: str
@@ -45,6 +46,7 @@ class Privacy:
     packing: str = "none"
     keep: float = 0.1
     feedback: bool = True
+    encrypted: bool = False
 
     @property
     def noisy(self) -> bool:
@@ -108,22 +110,31 @@ def privacy_from(said: Any, name: str) -> Privacy:
         if not math.isfinite(value) or value < 0 or (value == 0 and key != "noise_multiplier"):
             msg = f"{key} is {value!r}, not a number above 0"
             raise ValueError(msg)
+    _check_rest(found)
+    return found
+
+
+def _check_rest(found: Privacy) -> None:
+    """What is no number, and what does not go together."""
     if found.delta >= 1 or found.keep > 1:
         msg = "delta is below 1, and keep at most 1"
         raise ValueError(msg)
-    if not isinstance(found.feedback, bool):
-        msg = f"feedback is {found.feedback!r}, not true or false"
-        raise TypeError(msg)
+    for key in ("feedback", "encrypted"):
+        if not isinstance(getattr(found, key), bool):
+            msg = f"{key} is {getattr(found, key)!r}, not true or false"
+            raise TypeError(msg)
     if found.packing not in PACKINGS:
         msg = f"packing is {found.packing!r}; accepted: {', '.join(PACKINGS)}"
         raise ValueError(msg)
     if found.noise_multiplier > 0 and found.clip_norm is None:
         msg = "noise needs clip_norm: without a largest norm it promises nothing"
         raise ValueError(msg)
+    if found.encrypted and found.packing != "none":
+        msg = f"packing {found.packing} cannot be encrypted: ciphertexts hold every entry, and packing leaves some out"
+        raise ValueError(msg)
     if found.max_epsilon is not None and not found.noisy:
         msg = "max_epsilon needs clip_norm and noise_multiplier: without noise there is no epsilon"
         raise ValueError(msg)
-    return found
 
 
 def filters(privacy: Privacy) -> list[dict[str, Any]]:
@@ -140,11 +151,18 @@ def filters(privacy: Privacy) -> list[dict[str, Any]]:
     if privacy.packing != "none":
         args = {"packing": privacy.packing, "keep": privacy.keep, "feedback": privacy.feedback}
         found.append({"path": f"{_ROOM}.packing_filter.PackFilter", "args": args})
-    found.append({"path": f"{_ROOM}.audit_filter.AuditFilter", "args": {"packing": privacy.packing}})
+    args = {"packing": privacy.packing} | ({"encrypted": True} if privacy.encrypted else {})
+    found.append({"path": f"{_ROOM}.audit_filter.AuditFilter", "args": args})
     return found
+
+
+def data_filters(privacy: Privacy) -> list[dict[str, Any]]:
+    """The site's filters on what comes; as `filters`."""
+    return [{"path": f"{_ROOM}.opening_filter.OpenFilter", "args": {}}] if privacy.encrypted else []
 
 
 def privacy_json(privacy: Privacy) -> dict[str, Any]:
     """The whole content of a site's `local/privacy.json`: these filters, on every job, with no way around them."""
-    scope = {"name": SCOPE, "properties": {}, "task_data_filters": [], "task_result_filters": filters(privacy)}
+    scope = {"name": SCOPE, "properties": {}}
+    scope |= {"task_data_filters": data_filters(privacy), "task_result_filters": filters(privacy)}
     return {"scopes": [scope], "default_scope": SCOPE}

@@ -18,22 +18,26 @@ from typing import TYPE_CHECKING, Any
 import medseg
 from medseg.bundle.config import read_config
 from medseg.bundle.shipped import find_bundle
-from medseg.errors import OutputError, UsageError
+from medseg.bundle.weights import read_weights, require_weights
+from medseg.errors import InputError, OutputError, UsageError
 from medseg.federated.bundle_hash import bundle_hash
 from medseg.federated.exchange import completed
+from medseg.federated.executor import GLOBAL
 from medseg.federated.initial import initial_state
 from medseg.federated.installed import require_nvflare
 from medseg.federated.job import job_folder
 from medseg.federated.local_training import LocalTraining
-from medseg.federated.privacy.settings import filters, load_privacy
+from medseg.federated.privacy.settings import data_filters, filters, load_privacy
 from medseg.federated.results import write_result
 from medseg.federated.rounds import USED
+from medseg.federated.sealed_sums import require_possible
 from medseg.federated.server_state import load_state, read_rounds
 from medseg.federated.simulation.comparison import references
 from medseg.federated.simulation.first_look import first_look
 from medseg.federated.simulation.simulated import run_simulator
 from medseg.federated.simulation.site_table import SiteTable, site_table
 from medseg.federated.simulation.sites import Site, gather, read_sites
+from medseg.federated.simulation.sites_key import give_key
 from medseg.training.train import named_channels
 from medseg.writers.atomic import write_json, write_text
 from medseg.writers.tables import csv_text
@@ -41,6 +45,8 @@ from medseg.writers.tables import csv_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from torch import Tensor
 
     from medseg.federated.algorithm import Algorithm
 
@@ -86,7 +92,8 @@ def simulate(
         out: of everything, see this module.
         overrides: plain values of train.json.
         init: a bundle whose weights are the start.
-        privacy: what is done to updates before they leave a site, a name or file of configs/federation/privacy.
+        privacy: what is done to updates before they leave a site, a name or file of configs/federation/privacy; None:
+            nothing. Each site's audit stands behind it in any case.
         compare: train the references too.
         look: compare the sites' data first, and train only where no site's sides or labels are exchanged.
         resume: go on with what is in `out`.
@@ -94,8 +101,10 @@ def simulate(
 
     Raises:
         MissingExtraError: MS-J053 NVFLARE is not installed.
-        UsageError: MS-J015 an override, MS-J020 the file of sites, MS-J022 `resume` with other options, MS-J024 partial labels with `compare` or `cases`.
-        InputError: MS-J018 below the quorum, MS-J177 a site that must not train as it is, and what data or training refuse.
+        UsageError: MS-J015 an override, MS-J020 the file of sites, MS-J022 `resume` with other options, MS-J024 partial
+            labels with `compare` or `cases`, MS-J144 an algorithm that does not go with encrypted updates.
+        InputError: MS-J018 below the quorum, MS-J147 no site kept an encrypted model, MS-J177 a site that must not train
+            as it is, and what data or training refuse.
         OutputError: MS-J017 `out` holds something, and `resume` is off.
         MedsegError: MS-J023 the simulation ended without saying why.
     """
@@ -110,6 +119,9 @@ def simulate(
         )  # fmt: skip
     training = [site for site in known if not site.held_out]
     how = replace(algorithm, quorum=min(algorithm.quorum, len(training)))
+    chosen = load_privacy("none" if privacy is None else privacy)
+    if chosen.encrypted:
+        require_possible(how)
     said = _said(root, how, known, overrides or {}, init, privacy)
     work = out / "work"
     _begin(out, said, resume=resume)
@@ -120,22 +132,25 @@ def simulate(
         before = load_state(server)
         if look and before is None:
             first_look(known, root, tell)
-        chosen = filters(load_privacy(privacy))[:-1] if privacy is not None else []  # the audit guards real sites
+        if chosen.encrypted:
+            give_key([work / site.name for site in known])
+        ours, theirs = filters(chosen), data_filters(chosen)
         shutil.rmtree(work / "jobs", ignore_errors=True)
         job = job_folder(
             work / "jobs", root, how, run=RUN, overrides=overrides, resume=before is not None,
-            init="" if init is None else str(find_bundle(init)), filters=chosen,
+            init="" if init is None else str(find_bundle(init)), filters=ours, data_filters=theirs,
+            encrypted=chosen.encrypted,
         )  # fmt: skip
         files = {site.name: asdict(site.file(folders[site.name], root, work / site.name)) for site in known}
-        files = {name: {**said, "validation": list(said["validation"])} for name, said in files.items()}
+        files = {name: {**said, "validation": list(said["validation"]), "look": False} for name, said in files.items()}
         files["server"] = {"bundle": str(root), "work": str(work / "server")}
-        run_simulator(job, work, files, [str(one["path"]) for one in chosen], server, how, tell)
+        run_simulator(job, work, files, [str(one["path"]) for one in (*ours, *theirs)], server, how, tell)
     rows = read_rounds(server)
     write_text(out / "rounds.jsonl", (server / "rounds.jsonl").read_text(encoding="utf-8"))
     everything = _cases(root, how, training, folders, out)
-    state = load_state(server)
     initial = initial_state(root, overrides=overrides, init=init)
-    final = completed(initial.state, {} if state is None else state.state)
+    kept = [work / site.name / RUN / GLOBAL for site in known]
+    final = completed(initial.state, _opened_by_a_site(kept, out) if chosen.encrypted else _state_at(server))
     write_result(root, final, out / "global", everything)
     found = {site.name: _own(work / site.name / RUN / "own", out / "sites" / site.name) for site in training}
     table = site_table(rows, [site.name for site in known])
@@ -204,6 +219,21 @@ def _cases(
         found += local.training_cases()
         local.close()
     return found
+
+
+def _state_at(server: Path) -> Mapping[str, Tensor]:
+    """What travelled of the last global state."""
+    state = load_state(server)
+    return {} if state is None else state.state
+
+
+def _opened_by_a_site(models: list[Path], out: Path) -> Mapping[str, Tensor]:
+    """The last global weights of an encrypted training, which the server cannot read: each site keeps them as a bundle."""
+    for model in models:
+        if model.is_dir():
+            return read_weights(require_weights(model))
+    mend = "simulate again in another folder; the logs of the sites in work/nvflare say why"
+    raise InputError("MS-J147", "no site kept the global model of this encrypted training", file=out, mend=mend)
 
 
 def _own(source: Path, target: Path) -> Path | None:

@@ -3,7 +3,8 @@
     python -m medseg.federated.simulation.simulator SPEC.json
 
 SPEC names the job, the workspace and what each participant's own `local/medseg_site.yaml` says. NVFLARE gives all
-simulated sites one `local/`; here each has its own, as in reality.
+simulated sites one `local/`; here each has its own, as in reality. It also empties the workspace whenever it starts, so
+what a site writes down of its messages lies in the site's own folder.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,12 @@ from nvflare.app_common.widgets.component_path_authorizer import CLASS_ALLOW_LIS
 from nvflare.private.fed.app.simulator.simulator_runner import SimulatorClientRunner, SimulatorRunner
 
 from medseg.federated.kits.policy import JOB_CLASSES
+from medseg.federated.privacy import manifest
+from medseg.federated.privacy.ledger import LEDGER
+from medseg.federated.privacy.sealing import KEY_FILE
 from medseg.federated.rounds import LOST
 from medseg.federated.site_file import FILE
-from medseg.writers.atomic import write_json, write_text
+from medseg.writers.atomic import write_bytes, write_json, write_text
 
 
 class Simulator(SimulatorRunner):
@@ -44,6 +49,15 @@ class Simulator(SimulatorRunner):
         super()._setup_local_startup(log_config_file_path, workspace)
         said = self._files[Path(workspace).name]
         write_text(Path(workspace, "local", FILE), yaml.safe_dump(said, allow_unicode=True))
+        own = Path(said["work"]) if said.get("work") else None
+        if own is None or Path(workspace).name == "server":
+            return
+        if (own / KEY_FILE).is_file():
+            write_bytes(Path(workspace, "local", KEY_FILE), (own / KEY_FILE).read_bytes(), private=True)
+        own.mkdir(parents=True, exist_ok=True)
+        for name in (manifest.FILE, LEDGER):
+            with suppress(OSError):  # Windows without the right to: they are in the workspace then
+                Path(workspace, name).symlink_to(own / name)
 
     def client_run(self, server_custom_folder: str, clients: list[Any], gpu: str | None) -> None:
         """Run the sites' processes to their end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from datetime import timedelta
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,8 @@ from medseg.errors import InputError
 from medseg.federated.kits import preflight
 from medseg.federated.kits.certificates import own_certificate
 from medseg.federated.kits.kit import read_kit
+from medseg.federated.privacy.encryption import make_keys
+from medseg.federated.privacy.sealing import KEY_FILE, key_id
 
 
 @pytest.fixture
@@ -57,6 +60,19 @@ def test_a_loosened_site_fails(kit):
 def test_a_kit_in_a_folder_with_a_space_fails(kit, tmp_path):
     shutil.copytree(kit.root, tmp_path / "my kit")
     assert lines(read_kit(tmp_path / "my kit"))["kit"][0] == "fail"
+
+
+@pytest.mark.skipif(find_spec("tenseal") is None, reason='no tenseal (pip install "medseg[encrypted]")')
+def test_where_updates_leave_encrypted_the_key_is_looked_at(kit, monkeypatch):
+    keys, kit = make_keys(), replace(kit, encrypted=True)
+    verdict, found = lines(kit)["encryption"]
+    assert (verdict, found) == ("fail", "this site has no key to encrypt with")
+    for content, verdict in ((b"no key", "fail"), (keys.server, "fail"), (keys.sites, "ok")):
+        (kit.local / KEY_FILE).write_bytes(content)
+        assert lines(kit)["encryption"][0] == verdict
+    assert key_id(keys.sites) in lines(kit)["encryption"][1]
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None)
+    assert lines(kit)["encryption"] == ("fail", "tenseal is not installed")
 
 
 def test_a_certificate_is_told_before_it_ends_and_after(kit, monkeypatch):

@@ -6,6 +6,7 @@ import json
 import ssl
 import stat
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -15,6 +16,8 @@ from medseg.federated.kits import policy
 from medseg.federated.kits.certificates import own_certificate
 from medseg.federated.kits.kit import read_kit
 from medseg.federated.kits.prepare import AUTHORITY, prepare, write_server_resources
+from medseg.federated.privacy.encryption import require_key
+from medseg.federated.privacy.sealing import KEY_FILE
 
 ALL = ("server", "sites/site-1", "sites/site-2", "sites/site-3", "admins/lead@example.org", "admins/member@example.org")
 
@@ -60,6 +63,33 @@ def test_a_site_allows_what_the_policy_says_and_nothing_of_its_defaults_is_left(
         "authorization.json", "log_config.json.default", "privacy.json", "resources.json",
     ]  # fmt: skip
     assert not list((kits / name / "startup").glob("*.sh"))
+
+
+@pytest.mark.skipif(find_spec("tenseal") is None, reason='no tenseal (pip install "medseg[encrypted]")')
+def test_the_key_of_the_sites_is_in_their_kits_alone(project, tmp_path):
+    out = tmp_path / "made"
+    project.write_text(project.read_text(encoding="utf-8") + "privacy: he\n", encoding="utf-8")
+    made = prepare(project, out)
+    assert any("updates leave encrypted" in line for line in made.promises)
+    key = (out / AUTHORITY / KEY_FILE).read_bytes()
+    require_key(key)
+    for kit in made.kits:
+        held = {
+            path.relative_to(kit.root).as_posix()
+            for path in kit.root.rglob("*")
+            if path.is_file() and key in path.read_bytes()
+        }
+        assert held == ({f"local/{KEY_FILE}"} if kit.kind == "site" else set())
+        assert read_kit(kit.root).encrypted
+        assert policy.loosened(kit.local) == [] or kit.kind != "site"
+        if held and sys.platform != "win32":
+            assert stat.S_IMODE((kit.local / KEY_FILE).stat().st_mode) == 0o600
+    project.write_text(
+        project.read_text(encoding="utf-8").replace("admins:", "  - {name: site-4, organisation: hospital_4}\nadmins:"),
+        encoding="utf-8",
+    )
+    (new,) = [kit for kit in prepare(project, out).kits if kit.kind == "site"]
+    assert (new.local / KEY_FILE).read_bytes() == key
 
 
 def test_the_server_keeps_its_jobs_in_its_kit_and_lets_the_quorum_decide(kits):

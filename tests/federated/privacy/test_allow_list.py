@@ -88,3 +88,13 @@ def test_a_damaged_list_lets_nothing_out(tmp_path, content):
     (tmp_path / FILE).write_text(json.dumps(content))
     with pytest.raises(OutgoingError, match=r"MS-J110 [\s\S]*join again"):
         read_allow_list(tmp_path / FILE)
+
+
+def test_to_make_it_of_a_bundle_leaves_the_trainings_random_numbers_alone(small_recipe):
+    import torch
+
+    torch.manual_seed(3)
+    wanted = torch.rand(4)
+    torch.manual_seed(3)
+    allow_list_of_bundle(small_recipe)
+    assert torch.equal(torch.rand(4), wanted)

@@ -24,6 +24,14 @@ def test_the_server_sees_each_update_and_that_is_said():
     assert any("the server sees each site's update" in line for line in promises(5, load_privacy("clip_noise")))
 
 
+def test_under_encryption_who_can_read_what_is_said():
+    text = "\n".join(promises(3, load_privacy("he")))
+    assert "the server adds them and reads neither one nor the model" in text
+    assert "every site, and the coordinator, who made it and must not run the server" in text
+    assert "the server sees each site's update" not in text
+    assert "there is no differential privacy" in text
+
+
 def test_differential_privacy_is_claimed_with_noise_alone():
     said = {name: "\n".join(promises(3, load_privacy(name))) for name in ("none", "fp16", "top_k", "clip_noise")}
     assert all("there is no differential privacy" in said[name] for name in ("none", "fp16", "top_k"))

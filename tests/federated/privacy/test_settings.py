@@ -7,7 +7,14 @@ import json
 import pytest
 
 from medseg.errors import UsageError
-from medseg.federated.privacy.settings import Privacy, filters, load_privacy, privacy_json, shipped_privacy
+from medseg.federated.privacy.settings import (
+    Privacy,
+    data_filters,
+    filters,
+    load_privacy,
+    privacy_json,
+    shipped_privacy,
+)
 
 AUDIT, CLIP, PACK = "AuditFilter", "ClipNoiseFilter", "PackFilter"
 
@@ -18,10 +25,13 @@ def names(privacy: Privacy) -> list[str]:
 
 def test_the_shipped_ones_are_understood_and_all_end_with_the_audit():
     found = {name: load_privacy(name) for name in shipped_privacy()}
-    assert {"none", "clip_noise", "fp16", "top_k"} <= set(found)
+    assert {"none", "clip_noise", "fp16", "top_k", "he"} <= set(found)
     assert found["none"] == Privacy("none")
     assert names(found["none"]) == [AUDIT]
     assert names(found["clip_noise"]) == [CLIP, AUDIT]
+    assert names(found["he"]) == [AUDIT]
+    assert filters(found["he"])[-1]["args"] == {"packing": "none", "encrypted": True}
+    assert [name for name, one in found.items() if data_filters(one)] == ["he"]
     assert names(found["fp16"]) == names(found["top_k"]) == [PACK, AUDIT]
     assert found["clip_noise"].noisy
     assert not found["fp16"].noisy
@@ -76,6 +86,8 @@ def test_a_file_of_ones_own(tmp_path):
         ("keep: 1.5", "keep at most 1"),
         ("keep: null", "not a number"),
         ("feedback: 1", "not true or false"),
+        ("encrypted: 1", "not true or false"),
+        ("encrypted: true\npacking: fp16", "packing fp16 cannot be encrypted"),
         ("- none", "a list, not a table"),
         ("", "a NoneType, not a table"),
         ("a: [", "is not understood"),
