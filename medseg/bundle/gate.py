@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from monai.bundle import ConfigParser
 from monai.bundle.reference_resolver import ReferenceResolver
 
+from medseg.bundle.config import read_file
 from medseg.bundle.expressions import NAMES, imported_names, why_refused
 from medseg.errors import BundleError, printable
 
@@ -43,6 +44,10 @@ _READERS = frozenset(
 _FILE_COMPONENTS = frozenset(
     f"monai.transforms.{kind}Image{end}" for kind in ("Load", "Save") for end in ("", "d")
 )  # fmt: skip
+
+
+#: Files that a macro may take text from: they are read as plain data.
+_CONFIGS = (".json", ".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -111,11 +116,17 @@ class GatedParser(ConfigParser):
 
     Args:
         config: the config as read from JSON or YAML; it is changed in place, as MONAI's parser does.
-        root: the bundle's folder, for messages.
+        root: the bundle's folder, for messages; macros reach other configs in it.
+
+    Attributes:
+        included: configs of the bundle that macros took text from.
     """
+
+    included: set[Path]
 
     def __init__(self, config: dict[str, Any], root: Path) -> None:
         self.__dict__["root"] = root  # before ConfigParser.__init__, whose __getattr__ looks names up in the config
+        self.__dict__["included"] = set()
         super().__init__(config)
         self.locator = _FullNames()
 
@@ -139,7 +150,7 @@ class GatedParser(ConfigParser):
         super().parse(reset)
 
     def _do_resolve(self, config: Any, id: str = "") -> Any:  # noqa: A002 - MONAI's name
-        """MONAI's macro resolution without its reading of other files."""
+        """MONAI's macro resolution, which reads other files only where they are configs inside the bundle."""
         if isinstance(config, dict | list):
             for k, sub_id, v in ReferenceResolver.iter_subconfigs(id=id, config=config):
                 config[k] = self._do_resolve(v, sub_id)  # pyright: ignore - keys of a dict, places of a list
@@ -147,15 +158,27 @@ class GatedParser(ConfigParser):
             config = self.resolve_relative_ids(id, config)
             if config.startswith("%"):
                 path, ids = ConfigParser.split_path_id(config[1:])
-                if path:
-                    raise BundleError(
-                        "MS-B141",
-                        f"{id} takes text from another file ({printable(path)}); a config stands alone",
-                        file=self.root,
-                        mend="write the content into the config itself, or: medseg bundle trust " + str(self.root),
-                    )
-                return deepcopy(self[ids])
+                return deepcopy(self._taken(path, ids, id) if path else self[ids])
         return config
+
+    def _taken(self, path: str, ids: str, key: str) -> Any:
+        """What another config of the bundle holds under `ids`; paths count from the bundle's folder."""
+        root = self.root and self.root.resolve()
+        file = root and (root / path).resolve()
+        if not file or file.suffix not in _CONFIGS or not file.is_relative_to(root) or not file.is_file():
+            raise self._no_text(key, f"another file ({printable(path)}) that is no JSON or YAML inside the bundle")
+        found = read_file(file)
+        for part in ReferenceResolver.split_id(ids) if ids else ():
+            try:
+                found = found[int(part)] if isinstance(found, list) else found[part]
+            except (KeyError, IndexError, ValueError, TypeError):
+                raise self._no_text(key, f"{printable(path)}, which has no {printable(ids)}") from None
+        self.included.add(file)
+        return found
+
+    def _no_text(self, key: str, where: str) -> BundleError:
+        mend = f"write the content into the config itself, or: medseg bundle trust {self.root}"
+        return BundleError("MS-B141", f"{key} takes text from {where}", file=self.root, mend=mend)
 
 
 class _FullNames:

@@ -9,6 +9,7 @@ nothing of channels and labels in our words, metadata.json's `channel_def` is re
 from __future__ import annotations
 
 import copy
+import re
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.inferers.inferer import SimpleInferer
 from monai.transforms.compose import Compose
+from monai.utils.module import OptionalImportError
 
 from medseg.bundle.config import read_config
 from medseg.bundle.described import read_channels, read_labels
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from medseg.labels import LabelTable
 
 _FILES = {f"monai.transforms.{name}d" for name in ("LoadImage", "SaveImage", "EnsureChannelFirst")}
+_NOT_THERE = re.compile(r"No module named '([\w.]+)'")
 _SHORT = {name.rsplit(".", 1)[1][:-1] for name in _FILES}
 
 
@@ -129,7 +132,7 @@ def load_bundle(path_or_name: str | Path, *, device: str | torch.device = "cpu")
             postprocessing=_compose(build(parser, ("postprocessing", "post_transforms"), root)),
             uncertainty=declared,
             members=cache(lambda: (network, *_other_members(parser, network, declared, root, device))),
-            hashes=_hashes(root, weights, *(root / name for name in declared.weights)),
+            hashes=_hashes(root, weights, *(root / name for name in declared.weights), *_included(parser, root)),
             trusted=trusted,
         )
 
@@ -170,7 +173,7 @@ def build(parser: ConfigParser, keys: tuple[str, ...], root: Path) -> Any:
     """Instantiate the first of `keys` that the config has, None when it has none of them.
 
     Raises:
-        BundleError: MS-B106 naming the key and what MONAI said.
+        BundleError: MS-B106 naming the key and what MONAI said, MS-B117 a package that it needs.
     """
     for key in keys:
         if key in parser:
@@ -232,6 +235,10 @@ def _blame(key: str, root: Path) -> Iterator[None]:
             deepest = deepest.__cause__
         if isinstance(deepest, MedsegError):
             raise deepest from error
+        if isinstance(deepest, OptionalImportError) and (missing := _NOT_THERE.search(str(deepest))):
+            package = missing[1].split(".")[0]
+            what = f"`{key}` needs the Python package {package}, which is not installed"
+            raise BundleError("MS-B117", what, file=root, mend=f"pip install {package}") from error
         raise BundleError(
             "MS-B106",
             f"`{key}` cannot be built: {type(deepest).__name__}: {deepest}",
@@ -257,6 +264,12 @@ def _other_members(
         member = copy.deepcopy(network if template is None else template)
         load_into(member, read_weights(root / name), root / name)
         yield member.float().to(device).eval()
+
+
+def _included(parser: ConfigParser, root: Path) -> list[Path]:
+    """Other configs that the one for prediction took text from."""
+    found = parser.included if isinstance(parser, GatedParser) else ()
+    return sorted(root / file.relative_to(root.resolve()) for file in found)
 
 
 def _hashes(root: Path, *weights: Path) -> dict[str, str]:

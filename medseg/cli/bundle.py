@@ -1,4 +1,4 @@
-"""`medseg bundle check|trust|import`: does a bundle keep its promises, may its code run; an nnU-Net model as one."""
+"""`medseg bundle check|inspect|trust|import`: does a bundle keep its promises, may its code run; an nnU-Net model as one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from medseg.cli.console import show_json, show_lines, show_table, stderr
 from medseg.cli.options import Json
 from medseg.errors import BundleError
 
-app = typer.Typer(help="Check a bundle, trust one, or make one of a trained nnU-Net model.", no_args_is_help=True)
+app = typer.Typer(
+    help="Check a bundle, look what it asks for, trust one, or make one of a trained nnU-Net model.",
+    no_args_is_help=True,
+)
 
 Bundle = Annotated[
     str, typer.Argument(metavar="BUNDLE", show_default=False, help="A bundle's folder or a shipped name.")
@@ -33,6 +36,42 @@ def check(bundle: Bundle, json: Json = False) -> None:
     else:
         show_lines([f"{bundle}: ok"])
     raise typer.Exit(0 if all(problem.warning for problem in problems) else BundleError.exit_code)
+
+
+@app.command()
+def inspect(bundle: Bundle, json: Json = False) -> None:
+    """Say what a bundle would run, without running any of it; exits 4 when medseg predict would refuse it.
+
+    Lists the components, expressions, scripts and weights that it holds, and its files' SHA-256 with --json.
+    """
+    from medseg.bundle.verdict import inspect_bundle
+
+    found = inspect_bundle(bundle)
+    if json:
+        show_json(found.to_json())
+    else:
+        shown = {True: "ok", False: "refused"}[found.usable]
+        rows = [
+            (shown if name == "verdict" else "", name, value)
+            for name, value in {
+                "verdict": f"{found.word}: {found.why}",
+                "components": f"{sum(found.targets.values())} of {len(found.targets)} kinds",
+                "expressions": found.expressions,
+                "imports": ", ".join(found.imports),
+                "scripts": ", ".join(found.scripts),
+                "weights": "\n".join(f"{file} ({form})" for file, form in found.weights.items()),
+                "files": len(found.hashes),
+            }.items()
+            if value not in ("", 0)
+        ]
+        show_table(["", "what", "found"], rows, title=f"{found.root} {found.version}")
+        if found.refused:
+            show_table(
+                ["config", "not done without trust"], [(f, row) for f, rows in found.refused.items() for row in rows]
+            )
+        if not found.usable:
+            show_lines([f"read its configs and scripts, and if you trust them type: medseg bundle trust {found.root}"])
+    raise typer.Exit(0 if found.usable else BundleError.exit_code)
 
 
 @app.command()

@@ -61,6 +61,8 @@ HOSTILE = {
     "module by reference": put("note")("$@imports::1.replace('a', 'b')"),
     "all imports by reference": put("note")("$@imports[1].replace('a', 'b')"),
     "macro to a file": put("network_def")("%/etc/other.json#network_def"),
+    "macro to the folder above": put("network_def")("%../other.json#network_def"),
+    "macro to code in another config": put("note")("%configs/metadata.json#evil"),
     "macro to a file by a relative id": put("x.json")({"y": "%#z"}),
     "debugger": put("network_def", "_mode_")("debug"),
     "mode by reference": put("network_def", "_mode_")("@bundle_root"),
@@ -100,6 +102,7 @@ def test_a_hostile_bundle_is_refused_and_nothing_ran(attack, zoo, edit, tmp_path
     (tmp_path / "evil_module.py").write_text(f"open(r'{sentinel}', 'w').close()", encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     edit(zoo, "inference", change)
+    edit(zoo, "metadata", lambda c: c.update(evil=fill("$" + TOUCH, sentinel)))
     with pytest.raises(BundleError, match="medseg bundle trust") as caught:
         load_bundle(zoo)
     assert caught.value.code in ("MS-B140", "MS-B141")
@@ -132,6 +135,28 @@ def test_macros_within_a_config_are_resolved(build):
     parser = GatedParser(build.train(), None)
     parser.parse()
     assert parser["validate::preprocessing::transforms"] == parser["train::deterministic_transforms"]
+
+
+def test_macros_take_text_from_configs_inside_the_bundle(zoo, edit):
+    (zoo / "configs" / "parts.yaml").write_text("sizes: [{roi: [16, 16, 8]}]\n", encoding="utf-8")
+    edit(zoo, "inference", lambda c: c["inferer"].update(roi_size="%configs/parts.yaml#sizes#0#roi"))
+    bundle = load_bundle(zoo)
+    assert list(bundle.inferer.roi_size) == [16, 16, 8]
+    assert "configs/parts.yaml" in bundle.hashes
+
+
+def test_a_link_in_the_bundle_leads_macros_nowhere_else(zoo, edit, tmp_path):
+    (tmp_path / "outside.json").write_text('{"roi": [16, 16, 8]}', encoding="utf-8")
+    (zoo / "configs" / "parts.json").symlink_to(tmp_path / "outside.json")
+    edit(zoo, "inference", lambda c: c["inferer"].update(roi_size="%configs/parts.json#roi"))
+    with pytest.raises(BundleError, match=r"MS-B141 .*parts\.json"):
+        load_bundle(zoo)
+
+
+def test_a_macro_to_a_key_that_is_not_there(zoo, edit):
+    edit(zoo, "inference", lambda c: c["inferer"].update(roi_size="%configs/metadata.json#nothing#at#all"))
+    with pytest.raises(BundleError, match=r"MS-B141 .*has no nothing::at::all"):
+        load_bundle(zoo)
 
 
 def test_overrides_pass_the_gate_too(build):

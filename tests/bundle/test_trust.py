@@ -41,7 +41,7 @@ def test_code_runs_only_with_trust(scripted):
     assert str(scripted) not in sys.path
 
 
-@pytest.mark.parametrize("change", ["edit", "add", "remove", "weights"])
+@pytest.mark.parametrize("change", ["edit", "add", "remove", "weights", "bit"])
 def test_any_change_withdraws_trust(scripted, change):
     trust_bundle(scripted)
     if change == "edit":
@@ -50,6 +50,11 @@ def test_any_change_withdraws_trust(scripted, change):
         (scripted / "scripts" / "other.py").write_text("", encoding="utf-8")
     elif change == "remove":
         (scripted / "LICENSE").unlink()
+    elif change == "bit":
+        path = scripted / "models" / "model.safetensors"
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 4
+        path.write_bytes(data)
     else:
         path = scripted / "models" / "model.pt"
         path.write_bytes(path.read_bytes() + b"x")

@@ -82,6 +82,8 @@ def from_gate(attack: str):
             content.update(filled)
 
         config(root, change)
+        # What a macro could take from another config of the bundle.
+        config(root, lambda content: content.update(evil=f"$__import__('os').system('touch {SENTINEL}')"), "metadata")
 
     return make
 
