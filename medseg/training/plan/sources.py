@@ -193,7 +193,7 @@ def _is_map(path: Path) -> bool:
 def _without_label(case: Case) -> Problem:
     file = str(case.images[0]) if case.images else ""
     what = "this image has no label map of its name, or more than one"
-    mend = "add its label map, or take the image out"
+    mend = "add its label map, take the image out, or say which it is in a CSV list with name, image and label"
     folder = case.images[0].parent if case.images else None
     if folder is not None and _TRAINING.fullmatch(folder.name) and len(annotator_folders(folder)) > 1:
         mend = f"say how to fuse those of {', '.join(annotator_folders(folder))}: --annotators staple"
