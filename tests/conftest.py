@@ -146,6 +146,21 @@ def _needs_gpu(request):
             pytest.skip("gpu: none on this machine")
 
 
+def pytest_terminal_summary(terminalreporter):
+    """What tests/faults counted, in one table: a reader sees how much was tried, and that all of it held."""
+    reports = [one for of in terminalreporter.stats.values() for one in of if hasattr(one, "when")]
+    seconds: dict[str, float] = {}
+    for one in reports:
+        seconds[one.nodeid] = seconds.get(one.nodeid, 0.0) + one.duration
+    called = [one for one in reports if one.when == "call"]
+    rows = [(*row, seconds[one.nodeid]) for one in called for name, row in one.user_properties if name == "count"]
+    if rows:
+        terminalreporter.section("what was counted")
+        width = max(len(row[0]) for row in rows)
+        for what, good, of, note, took in rows:
+            terminalreporter.write_line(f"{what:<{width}}  {good:>3} of {of:<3}  {took:6.1f} s  {note}")
+
+
 def pytest_sessionfinish(session):
     """In CI (CI=true) nothing is skipped in silence: only what a machine lacks ("gpu: ...", "machine: ...") excuses a test."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
