@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import psutil
 import pytest
@@ -21,6 +22,8 @@ from medseg.federated.aggregation import shares
 from medseg.federated.algorithm import load_algorithm
 from medseg.federated.exchange import travelling
 from medseg.federated.initial import initial_state
+from medseg.federated.privacy.audit import read_audits
+from medseg.federated.privacy.sealing import KEY_FILE, key_id
 from medseg.federated.server_state import load_state, read_rounds
 from medseg.federated.simulation.simulate import simulate
 
@@ -106,6 +109,7 @@ def test_two_sites_and_a_held_out_one(place, small_recipe):
     the_table_shows_every_site_mean_and_worst(out, json.loads(said), told)
     every_model_is_an_ordinary_bundle(out, place)
     no_data_and_no_place_stands_in_the_job(out, place)
+    what_each_site_sent_is_written_down(out)
     a_folder_in_use_and_other_options_are_refused(out, place, small_recipe)
 
 
@@ -160,6 +164,16 @@ def no_data_and_no_place_stands_in_the_job(out, place):
     assert "imagesTr" not in text
 
 
+def what_each_site_sent_is_written_down(out):
+    found = {one.path.parent.name: one for one in read_audits(out)}
+    assert set(found) == {"a", "b", "t"}
+    for one in found.values():
+        assert [(row["task"], row["verdict"]) for row in one.rows] == [("train", "sent")] * 2 + [("validate", "sent")]
+    assert [row["kind"] for row in found["a"].rows] == ["WEIGHT_DIFF", "WEIGHT_DIFF", "METRICS"]
+    assert {row["kind"] for row in found["t"].rows} == {"METRICS"}
+    assert found["a"].rows[0]["scalars"]["medseg_cases"] == 5
+
+
 def a_folder_in_use_and_other_options_are_refused(out, place, small_recipe):
     sites, how, told = place / "three.yaml", place / "plain.yaml", []
     with pytest.raises(OutputError, match="MS-J017"):
@@ -171,6 +185,33 @@ def a_folder_in_use_and_other_options_are_refused(out, place, small_recipe):
     assert told == []  # nothing was left to do
     after = read_weights(again.model / "models" / "model.safetensors")
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.skipif(find_spec("tenseal") is None, reason='no tenseal (pip install "medseg[encrypted]")')
+def test_encrypted_the_key_and_the_model_are_the_sites_alone(place, small_recipe):
+    (place / "he.yaml").write_text(ALGORITHM.format(rounds=1, steps=2, quorum=1), encoding="utf-8")
+    out = place / "encrypted"
+    run = started(small_recipe, place / "alone.yaml", out, "--algorithm", str(place / "he.yaml"), "--privacy", "he")
+    _, told = run.communicate(timeout=500)
+    assert run.returncode == 0, told[-4000:]
+    work = out / "work"
+    key = (work / "a" / KEY_FILE).read_bytes()
+    holders = {
+        path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file() and key in path.read_bytes()
+    }
+    assert holders == {f"work/a/{KEY_FILE}"}
+    assert not list((work / "server").rglob("model.*"))
+    assert load_state(work / "server" / "run").said["medseg_key"] == key_id(key)
+    (one,) = read_audits(out)
+    assert [(row["task"], row.get("types")) for row in one.rows] == [
+        ("count", None),
+        ("train", ["ckks"]),
+        ("validate", None),
+    ]
+    opened = read_weights(work / "a" / "run" / "global" / "models" / "model.safetensors")
+    found = read_weights(out / "global" / "models" / "model.safetensors")
+    assert all(torch.equal(found[name], value) for name, value in opened.items())
+    assert load_bundle(out / "global").domain.cases == 5
 
 
 def test_a_killed_site_does_not_stop_the_others(place, small_recipe):
