@@ -96,7 +96,7 @@ def test_a_held_out_site_validates_every_case(small_recipe, data, tmp_path):
     local = LocalTraining(small_recipe, data, tmp_path / "out", algorithm(), held_out=True)
     assert local.validate(travelling(initial_state(small_recipe).state))
     assert local.cases == 0
-    assert len(local._build("validate#dataset")) == 7
+    assert len(local.validation_cases()) == 7
 
 
 def test_personal_entries_are_not_overwritten(small_recipe, data, tmp_path):
