@@ -13,11 +13,11 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
-import pydicom
 from pydicom.errors import InvalidDicomError
 
 from medseg.errors import MedsegError
 from medseg.readers.cases.names import case_stem, stem
+from medseg.readers.dicom.deflated import read_tags
 from medseg.readers.dicom.headers import find_files
 from medseg.readers.sniff import sniff
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 #: How the name of a subject begins that is the hash of a PatientID.
 HASHED = "patient-"
+_PATIENT_ID = 0x00100020
 #: What anonymisers write instead of a number, in small letters.
 _PLACEHOLDERS = frozenset({
     "", "0", "na", "n/a", "none", "null", "id", "patientid", "anon", "anonym", "anonymous", "anonymized", "anonymised",
@@ -92,7 +93,7 @@ def _patient_id(path: Path) -> str | None:
 def _of_dicom(path: Path) -> str | None:
     for file in find_files(path):
         if sniff(file) == "dicom":
-            return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["PatientID"]).get("PatientID")
+            return read_tags(file, [_PATIENT_ID]).get("PatientID")
     return None
 
 

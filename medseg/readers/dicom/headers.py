@@ -21,6 +21,7 @@ import pydicom
 from pydicom.charset import convert_encodings, decode_bytes
 
 from medseg.errors import InputError
+from medseg.readers.dicom.deflated import deflated_header
 from medseg.readers.dicom.tags import HEAD, UNDEFINED_LENGTH, Tags, walk
 from medseg.readers.sniff import looks_like_dicom
 
@@ -222,10 +223,12 @@ def _ordinary(path: Path, size: int, tags: Tags) -> Header:
 
 
 def _by_pydicom(path: Path, size: int) -> Header:
-    with path.open("rb") as file:
-        dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_SPECIFIC)  # pyright: ignore[reportArgumentType]
-        syntax = _transfer_syntax(dataset)
-        offset, length = (None, 0) if syntax == DEFLATED else _find_pixels(file, dataset)
+    dataset, offset, length = deflated_header(path, _SPECIFIC), None, 0
+    if dataset is None:
+        with path.open("rb") as file:
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_SPECIFIC)  # pyright: ignore[reportArgumentType]
+            offset, length = _find_pixels(file, dataset)
+    syntax = _transfer_syntax(dataset)
     values = {}
     for tag in dataset.keys():  # noqa: SIM118 - iterating a Dataset decodes its elements
         name, kind = _NAMES.get(int(tag), (None, ""))
@@ -237,7 +240,7 @@ def _by_pydicom(path: Path, size: int) -> Header:
     return Header(path, size, syntax, offset, length, values, dataset if enhanced else None)
 
 
-def _transfer_syntax(dataset: pydicom.FileDataset) -> str:
+def _transfer_syntax(dataset: pydicom.Dataset) -> str:
     syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
     if syntax:
         return str(syntax)

@@ -1,24 +1,25 @@
 """Planes -> one array of grey values after the modality rescale.
 
-Native pixel data is read straight into the array; compressed data is decoded by pydicom and its plug-ins.
+Native pixel data is read straight into the array; compressed data is decoded in a process of its own (`decoder.py`).
 Values stay int16 where that is exact (slope 1, whole intercepts, range fits), else they are float32.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pydicom
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
 from medseg.errors import InputError
-from medseg.readers.dicom.headers import EXPLICIT_BE, Header
+from medseg.readers.dicom.decoder import decoded
+from medseg.readers.dicom.headers import DEFLATED, EXPLICIT_BE, Header
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from medseg.readers.dicom.planes import Plane
@@ -36,7 +37,9 @@ def load_stack(planes: Sequence[Plane]) -> np.ndarray:
     """(slices, rows, cols) grey values of sorted planes of one size, int16 or float32.
 
     Raises:
-        InputError: MS-D109 file ends early, MS-D110 decoder not installed, MS-D111 compressed data is damaged.
+        InputError: MS-D109 file ends early, MS-D110 decoder not installed, MS-D111 compressed data is damaged, MS-D141 and
+            MS-D142 its decoder crashed or hung.
+        MemoryLimitError: MS-D143 its decoder took more memory than its pixels can need.
     """
     if _whole_numbers(planes):
         try:
@@ -74,43 +77,51 @@ def _whole_numbers(planes: Sequence[Plane]) -> bool:
 
 def _load(planes: Sequence[Plane], dtype: np.dtype) -> np.ndarray:
     out = np.empty((len(planes), planes[0].rows, planes[0].cols), dtype)
-    jobs: dict[tuple[Path, int], list[int]] = {}
+    native: list[int] = []
+    compressed: dict[tuple[Path, int], list[int]] = {}
     for n, plane in enumerate(planes):
-        jobs.setdefault((plane.path, plane.frame if plane.header.native else 0), []).append(n)
-
-    def work(batch: list[list[int]]) -> None:
-        for job in batch:
-            for n, raw in _raw_planes([(n, planes[n]) for n in job], out):
-                _rescale(raw, planes[n], out[n])
-
-    todo = list(jobs.values())
-    batches = [todo[n : n + _BATCH] for n in range(0, len(todo), _BATCH)]
-    if len(batches) == 1:
-        work(todo)
-    else:
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            for _ in pool.map(work, batches):
-                pass
+        if plane.header.native:
+            native.append(n)
+        else:
+            compressed.setdefault((plane.path, plane.frame), []).append(n)
+    _load_compressed(planes, list(compressed.values()), out)
+    _load_native(planes, native, out)
     return out
 
 
-def _raw_planes(job: list[tuple[int, Plane]], out: np.ndarray) -> Iterable[tuple[int, np.ndarray]]:
-    # All planes of a job lie in one file, and in one frame of it where it is native.
-    first = job[0][1]
-    header = first.header
-    if header.native:
-        whole = first.tile is None and out.dtype.itemsize == (header.get("bits_allocated") or 0) // 8
-        place = out[job[0][0]].view(_raw_dtype(header)) if whole else None
-        image = _read_native(header, first.frame, place)
-        for n, plane in job:
-            yield n, _cut(image, plane)
+def _load_native(planes: Sequence[Plane], numbers: list[int], out: np.ndarray) -> None:
+    """Read planes into their places, several at a time; tiles of one image from one reading."""
+    jobs: dict[tuple[Path, int], list[int]] = {}
+    for n in numbers:
+        jobs.setdefault((planes[n].path, planes[n].frame), []).append(n)
+
+    def work(batch: list[list[int]]) -> None:
+        for job in batch:
+            first = planes[job[0]]
+            whole = first.tile is None and out.dtype.itemsize == (first.header.get("bits_allocated") or 0) // 8
+            place = out[job[0]].view(_raw_dtype(first.header)) if whole else None
+            image = _read_native(first.header, first.frame, place)
+            for n in job:
+                _rescale(_cut(image, planes[n]), planes[n], out[n])
+
+    todo = list(jobs.values())
+    batches = [todo[n : n + _BATCH] for n in range(0, len(todo), _BATCH)]
+    if len(batches) < 2:
+        work(todo)
         return
-    dataset, decoder = _open_compressed(header)
-    images: dict[int, np.ndarray] = {}
-    for n, plane in job:
-        if plane.frame not in images:
-            images = {plane.frame: _decode(dataset, decoder, header, plane.frame)}
-        yield n, _cut(images[plane.frame], plane)
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        for _ in pool.map(work, batches):
+            pass
+
+
+def _load_compressed(planes: Sequence[Plane], jobs: list[list[int]], out: np.ndarray) -> None:
+    """Decode frames, each once, and put the planes that lie in them into their places."""
+    for syntax, header in {planes[job[0]].header.syntax: planes[job[0]].header for job in jobs}.items():
+        require_decoder(syntax, header.path)
+    with closing(decoded([(planes[job[0]].header, planes[job[0]].frame) for job in jobs])) as images:
+        for job, image in zip(jobs, images, strict=True):
+            for n in job:
+                _rescale(_cut(image, planes[n]), planes[n], out[n])
 
 
 def _raw_dtype(header: Header) -> np.dtype:
@@ -147,43 +158,24 @@ def _truncated(path: Path, have: int, need: int) -> InputError:
     )
 
 
-def _open_compressed(header: Header):
-    name = UID(header.syntax).name if header.syntax else "unknown"
+def require_decoder(syntax: str, path: Path) -> None:
+    """Refuse compressed pixels that nothing installed decodes.
+
+    Raises:
+        InputError: MS-D110.
+    """
+    name = UID(syntax).name if syntax else "unknown"
     try:
-        decoder = get_decoder(UID(header.syntax))
-        available = decoder.is_available
+        available = get_decoder(UID(syntax)).is_available
     except NotImplementedError:
-        decoder, available = None, header.syntax.endswith("1.2.1.99")
+        available = syntax == DEFLATED
     if not available:
         raise InputError(
             "MS-D110",
-            f"no decoder for its transfer syntax, {name} ({header.syntax or 'not given'})",
-            file=header.path,
+            f"no decoder for its transfer syntax, {name} ({syntax or 'not given'})",
+            file=path,
             mend="pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg pyjpegls, or export it uncompressed",
         )
-    return pydicom.dcmread(header.path, force=True), decoder
-
-
-def _decode(dataset: pydicom.Dataset, decoder, header: Header, frame: int) -> np.ndarray:
-    try:
-        if decoder is None:  # deflated: pydicom has unpacked the whole data set
-            return dataset.pixel_array
-        image, _ = decoder.as_array(dataset, index=frame, raw=True)
-        shape = (header.get("rows"), header.get("cols"))
-        if image.shape != shape:
-            msg = f"{image.shape} pixels instead of {shape}"
-            raise ValueError(msg)
-    except BaseException as error:  # decoders written in Rust panic with a BaseException
-        if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
-            raise
-        reason = " ".join(str(error).split())
-        raise InputError(
-            "MS-D111",
-            f"its compressed pixel data ({UID(header.syntax).name}) cannot be decoded: {reason}",
-            file=header.path,
-            mend="copy or export this slice again, best uncompressed",
-        ) from error
-    return image
 
 
 def _cut(image: np.ndarray, plane: Plane) -> np.ndarray:

@@ -20,6 +20,7 @@ from medseg.geometry import Grid, flip_ras_lps
 from medseg.labels import Label
 from medseg.readers.dicom.choose import read_images
 from medseg.readers.dicom.coded import code_of, palette_colour, parsing, table_of
+from medseg.readers.dicom.deflated import require_inflatable
 from medseg.readers.dicom.polygons import fill_polygons
 from medseg.readers.dicom.series import quiet
 from medseg.readers.options import ReadOptions
@@ -104,6 +105,7 @@ def read_rtstruct(
 
 
 def _parsed(path: Path) -> pydicom.Dataset:
+    require_inflatable(path)
     dataset = pydicom.dcmread(path, force=True)
     if "StructureSetROISequence" not in dataset:
         what = f"this is no structure set (Modality {dataset.get('Modality')!r})"

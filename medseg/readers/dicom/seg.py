@@ -6,6 +6,7 @@ slices that the writer left out because they were empty. Values of the label map
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,16 @@ import highdicom as hd
 import numpy as np
 import pydicom
 from highdicom.color import CIELabColor
+from pydicom.uid import ExplicitVRLittleEndian
 
 from medseg.errors import GeometryError, InputError
 from medseg.geometry import flip_ras_lps
 from medseg.labels import Label
 from medseg.readers.dicom.coded import code_of, palette_colour, parsing, table_of
+from medseg.readers.dicom.decoder import decoded
+from medseg.readers.dicom.deflated import require_inflatable
+from medseg.readers.dicom.headers import read_header
+from medseg.readers.dicom.pixels import require_decoder
 from medseg.readers.dicom.series import quiet
 from medseg.readers.options import ReadOptions
 from medseg.readers.payload import require_room
@@ -56,7 +62,7 @@ def read_seg(
     segments = options.wanted_segments if segments is None else segments
     require_file(path)
     with quiet(), parsing(path, "MS-D301", "DICOM SEG"):
-        seg = _open(path)
+        seg = _open(path, options)
         _require_volume(seg, path)
         _require_all_frames(seg)
         table = table_of(_label(item, n) for n, item in enumerate(seg.SegmentSequence) if item.SegmentNumber > 0)
@@ -82,12 +88,33 @@ def read_seg(
     return Volume(array, affine, source, table)
 
 
-def _open(path: Path) -> hd.seg.Segmentation:
+def _open(path: Path, options: ReadOptions) -> hd.seg.Segmentation:
+    require_inflatable(path)
     dataset = pydicom.dcmread(path, force=True)
     if "SegmentSequence" not in dataset:
         what = f"this is no segmentation (Modality {dataset.get('Modality')!r})"
         raise InputError("MS-D301", what, file=path, mend="name the DICOM SEG file")
+    _decompress(dataset, path, options)
     return hd.seg.Segmentation.from_dataset(dataset, copy=False)
+
+
+def _decompress(dataset: pydicom.FileDataset, path: Path, options: ReadOptions) -> None:
+    """Put native frames in the place of compressed ones, decoded in a process of its own as those of images are."""
+    header = read_header(path) if dataset.file_meta.TransferSyntaxUID.is_compressed else None
+    if header is None:
+        return
+    frames, rows, cols, bits = (int(header.get(key) or 1) for key in ("frames", "rows", "cols", "bits_allocated"))
+    require_room(path, (cols, rows, frames), np.dtype(np.uint16), options)
+    require_decoder(header.syntax, path)
+    out = np.empty((frames, rows, cols), np.uint8 if bits == 1 else f"<u{bits // 8}")
+    with closing(decoded([(header, n) for n in range(frames)])) as images:
+        for n, image in enumerate(images):
+            out[n] = image
+    data = np.packbits(out != 0, bitorder="little").tobytes() if bits == 1 else out.tobytes()
+    dataset.PixelData = data + b"\0" * (len(data) % 2)
+    dataset["PixelData"].VR = "OW" if bits > 8 else "OB"
+    dataset["PixelData"].is_undefined_length = False
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
 
 
 def _require_volume(seg: Any, path: Path) -> None:

@@ -9,11 +9,10 @@ import warnings
 from itertools import islice
 from typing import TYPE_CHECKING
 
-import pydicom
-from pydicom import Dataset
 from pydicom.multival import MultiValue
 
 from medseg.errors import MedsegError
+from medseg.readers.dicom.deflated import read_tags
 from medseg.readers.dicom.headers import find_files
 from medseg.readers.sniff import sniff
 from medseg.workflows.identity.hide import telling
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pydicom import DataElement
+    from pydicom import DataElement, Dataset
 
 #: People, numbers and places (of PS3.15's table E.1-1), and free text, in which any of them may stand.
 _KINDS = ("PN", "LO", "SH", "LT", "ST", "UT", "UC", "DA", "DT")
@@ -51,7 +50,7 @@ def values_in(root: Path) -> dict[str, str]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found |= dict(_values(pydicom.dcmread(file, stop_before_pixels=True, force=True)))
+                found |= dict(_values(read_tags(file)))
         except Exception:  # noqa: BLE001  pydicom raises many kinds; whoever reads the case says what is wrong
             continue
     return found

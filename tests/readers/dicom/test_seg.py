@@ -6,12 +6,13 @@ import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from pydicom.sr.codedict import codes
-from pydicom.uid import generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless, generate_uid
 
 from medseg.errors import GeometryError, InputError
 from medseg.geometry import Grid, corner_distance_mm, flip_ras_lps
 from medseg.labels import Code
-from medseg.readers.dicom import read_one
+from medseg.readers.dicom import decoder, read_one
+from medseg.readers.dicom.decoder import stop_decoder
 from medseg.readers.dicom.seg import read_seg
 from medseg.readers.options import ReadOptions
 
@@ -131,7 +132,7 @@ def series(orientation, n=6, step=2.5, position=(-31.0, 12.0, -60.0)):
     return slices, affine
 
 
-def segmentation(slices, array, kind, described):
+def segmentation(slices, array, kind, described, **given):
     descriptions = [
         hd.seg.SegmentDescription(
             segment_number=number,
@@ -157,6 +158,7 @@ def segmentation(slices, array, kind, described):
         software_versions="1",
         device_serial_number="1",
         omit_empty_frames=True,
+        **given,
     )
 
 
@@ -191,6 +193,39 @@ def test_round_trip_of_a_sparse_oblique_segmentation(tmp_path, kind, orientation
     assert volume.source.format == "dicom-seg"
     assert volume.source.frame_of_reference == slices[0].FrameOfReferenceUID
     assert volume.source.details["referenced_series"] == slices[0].SeriesInstanceUID
+
+
+@pytest.mark.parametrize(
+    ("kind", "syntax"),
+    [
+        ("LABELMAP", RLELossless),
+        ("LABELMAP", JPEGLSLossless),
+        ("LABELMAP", JPEG2000Lossless),
+        ("FRACTIONAL", RLELossless),
+        ("BINARY", ExplicitVRLittleEndian),
+    ],
+)
+def test_compressed_frames_are_decoded_in_the_child_alone(tmp_path, monkeypatch, kind, syntax):
+    slices, _ = series([1, 0, 0, 0, 1, 0])
+    random = np.random.default_rng(3)
+    array = random.integers(0, 2, (6, 14, 10)).astype(np.uint8)
+    shape = (6, 64, 64) if syntax == JPEG2000Lossless else array.shape
+    for one in slices:
+        one.Rows, one.Columns = shape[1:]
+    array = np.pad(array, [(0, 0), (0, shape[1] - 14), (0, shape[2] - 10)])
+    given = {} if syntax == ExplicitVRLittleEndian else {"transfer_syntax_uid": syntax}
+    seg = segmentation(slices, array.copy(), kind, [(1, "left kidney", (200, 30, 60))], **given)
+    seg.save_as(tmp_path / "seg.dcm")
+    stop_decoder()
+
+    def native(self, *args, given=pydicom.pixels.decoders.base.Decoder.as_array, **kwargs):
+        assert not self.UID.is_compressed, "compressed bytes were given to a decoder in this process"
+        return given(self, *args, **kwargs)
+
+    monkeypatch.setattr(pydicom.pixels.decoders.base.Decoder, "as_array", native)
+    volume = read_seg(tmp_path / "seg.dcm")
+    np.testing.assert_array_equal(volume.array, array.transpose(2, 1, 0))
+    assert (decoder._child is not None) == (kind != "BINARY")
 
 
 def test_left_and_right_of_one_type_are_mirrors_and_equal_names_are_told_apart(tmp_path):
