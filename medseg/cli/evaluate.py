@@ -139,6 +139,10 @@ def _announce(pairs: Pairs) -> None:
     if pairs.extra:
         lines.append(f"predictions without reference, not scored: {_some(pairs.extra)}")
     show_lines(lines)
+    if pairs.refused:
+        rows = [(row.case, row.code, row.what, row.file, row.mend) for row in pairs.refused]
+        title = f"{len(rows)} of {len(pairs.pairs)} cases are refused by the headers of their files"
+        show_table(["case", "code", "what", "file", "mend"], rows, title=title)
 
 
 def _some(names: tuple[str, ...]) -> str:

@@ -16,7 +16,7 @@ from medseg.readers.nifti_geometry import place
 from medseg.readers.nifti_header import NiftiHeader, header_size, parse_header
 from medseg.readers.nifti_labels import labels_in_extensions
 from medseg.readers.options import ReadOptions
-from medseg.readers.payload import drain, open_stream, read_array, require_bytes, require_room, skip
+from medseg.readers.payload import drain, open_stream, read_array, require_bytes, require_room, require_whole, skip
 from medseg.readers.sniff import refuse, require_file, sniff
 from medseg.readers.values import checked, narrowed, scaled
 from medseg.volume import Decision, Source, Volume
@@ -45,11 +45,7 @@ def read_nifti(path: str | Path, options: ReadOptions | None = None) -> Volume:
         MemoryLimitError: MS-M110.
     """
     options = options or ReadOptions()
-    path = header_path(Path(path))
-    kind = sniff(path)
-    if kind.removeprefix("gzip-") not in ("nifti", "nifti-pair"):
-        refuse(path, kind)
-    gzipped = kind.startswith("gzip-")
+    path, gzipped = _opened(path)
     with open_stream(path, gzipped=gzipped) as stream:
         header = read_header(stream, path)
         affine, placed = place(header, path, options)
@@ -75,6 +71,40 @@ def read_nifti(path: str | Path, options: ReadOptions | None = None) -> Volume:
         },
     )
     return Volume(array, affine, source, None if rows is None else LabelTable.from_json(rows))
+
+
+def check_nifti(path: str | Path, options: ReadOptions | None = None) -> tuple[int, ...]:
+    """Refuse what `read_nifti` would refuse for its header, its place or its size; no voxel is read.
+
+    Returns:
+        The shape: (I, J, K), or (I, J, K, C) where the file has a fourth axis.
+
+    Raises:
+        InputError, GeometryError, MemoryLimitError: as `read_nifti`.
+    """
+    options = options or ReadOptions()
+    path, gzipped = _opened(path)
+    with open_stream(path, gzipped=gzipped) as stream:
+        header = read_header(stream, path)
+    place(header, path, options)
+    image = path
+    if header.paired:
+        image = _image_path(path)
+        require_file(image)
+        gzipped = _is_gzipped(image)
+    needed = _require_size(image, header, options, gzipped=gzipped)
+    if gzipped:
+        require_whole(image, header.offset + needed)
+    return header.shape
+
+
+def _opened(path: str | Path) -> tuple[Path, bool]:
+    """The file with the header, and whether it is compressed."""
+    path = header_path(Path(path))
+    kind = sniff(path)
+    if kind.removeprefix("gzip-") not in ("nifti", "nifti-pair"):
+        refuse(path, kind)
+    return path, kind.startswith("gzip-")
 
 
 def read_header(stream: BufferedIOBase, path: Path) -> NiftiHeader:
@@ -113,20 +143,31 @@ def _image_path(header: Path) -> Path:
 
 def _read_image(path: Path, header: NiftiHeader, options: ReadOptions) -> tuple[np.ndarray, bytes, int]:
     require_file(path)
-    with path.open("rb") as file:
-        gzipped = file.read(2) == b"\x1f\x8b" and path.suffix == ".gz"
+    gzipped = _is_gzipped(path)
     with open_stream(path, gzipped=gzipped) as stream:
         flat, _, extra = _read_voxels(stream, path, header, options, gzipped=gzipped, at=0)
     return flat, b"", extra
+
+
+def _is_gzipped(image: Path) -> bool:
+    """Whether an .img file is compressed: raw voxels may begin like gzip, so its name counts too."""
+    with image.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b" and image.suffix == ".gz"
+
+
+def _require_size(path: Path, header: NiftiHeader, options: ReadOptions, *, gzipped: bool) -> int:
+    """Bytes of the voxels, after the file's size and the limits allowed them."""
+    needed = int(np.prod([int(n) for n in header.shape], dtype=object)) * header.dtype.itemsize
+    require_bytes(path, header.offset, needed, gzipped=gzipped)
+    require_room(path, header.shape, header.dtype, options)
+    return needed
 
 
 def _read_voxels(
     stream: BufferedIOBase, path: Path, header: NiftiHeader, options: ReadOptions, *, gzipped: bool, at: int
 ) -> tuple[np.ndarray, bytes, int]:
     """The voxels (1-D, native), the header extensions, and how many bytes follow; `at` bytes were read before."""
-    needed = int(np.prod([int(n) for n in header.shape], dtype=object)) * header.dtype.itemsize
-    require_bytes(path, header.offset, needed, gzipped=gzipped)
-    require_room(path, header.shape, header.dtype, options)
+    needed = _require_size(path, header, options, gzipped=gzipped)
     extensions = stream.read(min(header.offset - at, _MAX_EXTENSIONS))
     skip(stream, header.offset - at - len(extensions), path)
     flat = read_array(stream, path, needed // header.dtype.itemsize, header.dtype)

@@ -26,6 +26,7 @@ from medseg.readers.payload import (
     remaining,
     require_bytes,
     require_room,
+    require_whole,
     skip,
     translated,
 )
@@ -56,11 +57,9 @@ def read_nrrd(path: str | Path, options: ReadOptions | None = None) -> Volume:
         MemoryLimitError: MS-M110.
     """
     path, options = Path(path), options or ReadOptions()
-    kind = sniff(path)
-    if kind not in ("nrrd", "metaimage"):
-        refuse(path, kind)
+    kind = _kind(path)
     with translated(path), path.open("rb") as file:
-        header = (read_nrrd_header if kind == "nrrd" else read_meta_header)(file, path)
+        header = _header(file, path, kind)
         affine, placed = _place(header, path, options)
         files = tuple(_beside(path, name) for name in header.data_files)
         if files:
@@ -83,6 +82,43 @@ def read_nrrd(path: str | Path, options: ReadOptions | None = None) -> Volume:
         details={"dtype": header.dtype.newbyteorder("=").name, "space": header.space},
     )
     return Volume(array, affine, source, labels)
+
+
+def check_nrrd(path: str | Path, options: ReadOptions | None = None) -> tuple[int, ...]:
+    """Refuse what `read_nrrd` would refuse for its header, its place, its data files or its size; no voxel is read.
+
+    Returns:
+        The shape: (I, J, K), or (C, I, J, K) where there is a fourth axis that is not layers of a segmentation.
+
+    Raises:
+        InputError, GeometryError, MemoryLimitError: as `read_nrrd`.
+    """
+    path, options = Path(path), options or ReadOptions()
+    with translated(path), path.open("rb") as file:
+        header = _header(file, path, _kind(path))
+        _place(header, path, options)
+        files = tuple(_beside(path, name) for name in header.data_files)
+        if not files:
+            _check_rest(file, path, header, options, _count(header))
+    for data in files:
+        with translated(data), data.open("rb") as file:
+            for _ in range(header.line_skip):
+                file.readline()
+            _check_rest(file, data, header, options, _share(header, files))
+    shape = tuple(header.sizes[a] for a in header.spatial)
+    others = [n for a, n in enumerate(header.sizes) if a not in header.spatial and n > 1]
+    return shape if not others or is_segmentation(header.pairs) else (others[0], *shape)
+
+
+def _kind(path: Path) -> str:
+    kind = sniff(path)
+    if kind not in ("nrrd", "metaimage"):
+        refuse(path, kind)
+    return kind
+
+
+def _header(file: BufferedIOBase, path: Path, kind: str) -> NrrdHeader:
+    return (read_nrrd_header if kind == "nrrd" else read_meta_header)(file, path)
 
 
 def _place(header: NrrdHeader, path: Path, options: ReadOptions) -> tuple[np.ndarray, tuple[Decision, ...]]:
@@ -171,31 +207,49 @@ def _count(header: NrrdHeader) -> int:
 
 def _read_detached(files: tuple[Path, ...], header: NrrdHeader, options: ReadOptions) -> tuple[np.ndarray, int]:
     """The values out of one file, or out of several of equal share."""
-    count = _count(header)
-    if count % len(files):
-        raise InputError(
-            "MS-R102", f"{count} values in {len(files)} data files", file=files[0], mend="write it as one .nrrd file"
-        )
+    share = _share(header, files)
     parts, extra = [], 0
     for data in files:
         with translated(data), data.open("rb") as file:
             for _ in range(header.line_skip):
                 file.readline()
-            flat, more = _read_rest(file, data, header, options, count // len(files))
+            flat, more = _read_rest(file, data, header, options, share)
         parts.append(flat)
         extra += more
     return (parts[0] if len(parts) == 1 else np.concatenate(parts)), extra
+
+
+def _share(header: NrrdHeader, files: tuple[Path, ...]) -> int:
+    """How many values each data file holds."""
+    count = _count(header)
+    if count % len(files):
+        raise InputError(
+            "MS-R102", f"{count} values in {len(files)} data files", file=files[0], mend="write it as one .nrrd file"
+        )
+    return count // len(files)
+
+
+def _require_size(file: BufferedIOBase, path: Path, header: NrrdHeader, options: ReadOptions, count: int) -> int:
+    """Bytes of `count` values from the position of `file`, after the file's size and the limits allowed them."""
+    needed = count * header.dtype.itemsize
+    raw = header.encoding == "raw"
+    start = file.tell() if header.byte_skip < 0 or not raw else file.tell() + header.byte_skip
+    require_bytes(path, start, needed, gzipped=not raw)
+    require_room(path, header.sizes, header.dtype, options)
+    return needed
+
+
+def _check_rest(file: BufferedIOBase, path: Path, header: NrrdHeader, options: ReadOptions, count: int) -> None:
+    needed = _require_size(file, path, header, options, count)
+    if header.encoding == "gzip":
+        require_whole(path, max(header.byte_skip, 0) + needed, start=file.tell())
 
 
 def _read_rest(
     file: BufferedIOBase, path: Path, header: NrrdHeader, options: ReadOptions, count: int
 ) -> tuple[np.ndarray, int]:
     """`count` values from the position of `file`, and how many bytes follow them."""
-    needed = count * header.dtype.itemsize
-    raw = header.encoding == "raw"
-    start = file.tell() if header.byte_skip < 0 or not raw else file.tell() + header.byte_skip
-    require_bytes(path, start, needed, gzipped=not raw)
-    require_room(path, header.sizes, header.dtype, options)
+    needed = _require_size(file, path, header, options, count)
     if header.encoding == "zlib":
         return inflate(file.read(), path, count, header.dtype)
     if header.byte_skip < 0:

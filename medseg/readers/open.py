@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from medseg.errors import ChoiceError, InputError, MedsegError
 from medseg.readers.finding import Finding
-from medseg.readers.nifti import header_path, read_nifti
-from medseg.readers.nrrd import read_nrrd
+from medseg.readers.nifti import check_nifti, header_path, read_nifti
+from medseg.readers.nrrd import check_nrrd, read_nrrd
 from medseg.readers.options import ReadOptions
 from medseg.readers.sniff import IMAGES, refuse, sniff
 
@@ -57,16 +57,53 @@ def read(path: str | PathLike[str], options: ReadOptions | None = None) -> Volum
         GeometryError: its place in space is missing, broken or ambiguous.
     """
     path, options = Path(path), options or ReadOptions()
+    one = _one(path, options)
+    if one.is_dir():
+        from medseg.readers.dicom import read_one
+
+        return read_one(one, options)
+    return _read_file(one, options)
+
+
+def check(path: str | PathLike[str], options: ReadOptions | None = None) -> int:
+    """Refuse what `read` would refuse for its headers: the file's kind and size, its place in space, the limits.
+
+    Only headers are read, of gzip no more than its first block and last bytes. What stands in voxels and checksums comes
+    up when it is read.
+
+    Returns:
+        How many channels it holds.
+
+    Raises:
+        InputError, ChoiceError, GeometryError, MemoryLimitError: as `read`.
+    """
+    path, options = Path(path), options or ReadOptions()
+    one = header_path(_one(path, options))
+    kind = "dicom" if one.is_dir() else sniff(one)
+    if kind.removeprefix("gzip-") in ("nifti", "nifti-pair"):
+        shape = check_nifti(one, options)
+        return shape[3] if len(shape) == 4 else 1
+    if kind in ("nrrd", "metaimage"):
+        shape = check_nrrd(one, options)
+        return shape[0] if len(shape) == 4 else 1
+    if kind == "dicom":
+        from medseg.readers.dicom import check_one
+
+        check_one(one, options)
+        return 1
+    return refuse(one, kind)
+
+
+def _one(path: Path, options: ReadOptions) -> Path:
+    """The one image file that a path means, or the folder itself where that is its DICOM."""
     if not path.is_dir():
-        return _read_file(path, options)
+        return path
     found = _contents(path)
     files = found.images + found.broken
     if found.dicom and (not files or options.series is not None):
-        from medseg.readers.dicom import read_one
-
-        return read_one(path, options)
+        return path
     if len(files) == 1 and not found.dicom:
-        return _read_file(files[0], options)
+        return files[0]
     if not files:
         raise _nothing(path, found)
     candidates = [f"{file.relative_to(path)}" for file in files[:_LISTED]]

@@ -185,6 +185,35 @@ def require_bytes(path: Path, offset: int, needed: int, *, gzipped: bool) -> Non
         )
 
 
+def require_whole(path: Path, total: int, *, start: int = 0) -> None:
+    """Refuse a gzip file that was cut, without inflating a whole one.
+
+    The last four bytes of gzip hold the size of what it unpacks to, modulo 2^32 (RFC 1952). Where they do not say
+    `total` (cut, something after the voxels, several streams in a row), it is inflated to its end to be sure.
+
+    Args:
+        path: a file that is gzip from `start` on.
+        total: bytes that it must unpack to, or more.
+        start: byte at which gzip begins.
+
+    Raises:
+        InputError: MS-F120 it ends early, MS-F121 it is corrupt, MS-F122 there is no end in sight.
+    """
+    with translated(path), path.open("rb") as file:
+        if remaining(file) >= start + 4:
+            file.seek(-4, os.SEEK_END)
+            if int.from_bytes(file.read(4), "little") == total % 2**32:
+                return
+        file.seek(start)
+        with _inflating(file) as stream:
+            found = 0
+            while found < total and (block := stream.read(min(total - found, _CHUNK))):
+                found += len(block)
+            if found < total:
+                raise _short(path, f"it ends early: {found} of {total} bytes")
+            drain(stream, path)
+
+
 def inflate(data: bytes, path: Path, count: int, dtype: np.dtype) -> tuple[np.ndarray, int]:
     """`count` values of `dtype` out of one zlib stream (MetaImage), and how many bytes follow it.
 

@@ -29,6 +29,7 @@ from medseg.training.checkpoint_file import checkpoints
 from medseg.training.datalist import datalist
 from medseg.training.domain import declare
 from medseg.training.hardware import load_hardware
+from medseg.training.headers import require_headers
 from medseg.training.lessons import Lessons
 from medseg.training.loader import killed
 from medseg.training.log import FILE, in_file, on_screen
@@ -87,7 +88,7 @@ def train_bundle(
 
     Raises:
         InputError: `data` is no folder (MS-T103) or holds no labelled cases (MS-T101, MS-T102), or `resume` finds no checkpoint (MS-T104).
-        DatasetError: a subject or an image both trains and validates (MS-T140).
+        DatasetError: MS-T140 headers refuse files of `data`, or a subject or an image both trains and validates.
         OutputError: `out` holds something already and `resume` is off (MS-T105), or MLflow's store does not answer (MS-T178).
         MissingExtraError: `mlflow` without MLflow (MS-T169).
         UsageError: the bundle has no such loss (MS-T106), or there is no such hardware (MS-T167); others see `options.overrides_of`.
@@ -124,7 +125,8 @@ def _train(
     asked = Asked(data, out, resume=resume, bundle=out if resume else root, **options)
     overrides, kept = overrides_of(config, asked), kept_of(config, asked)
     if "medseg.training.datalist" in json.dumps(config):  # say what is wrong with `data` before anything is written
-        datalist(str(data), "train", channels=named_channels(config))
+        rows = [row for part in ("train", "val") for row in datalist(str(data), part, channels=named_channels(config))]
+        require_headers(rows, data)
     if mlflow is not None:
         require_rows(config)
         first_alone(lambda: open_store(mlflow) and None)

@@ -14,6 +14,7 @@ One bad case never stops the others: it stands in failures.csv and in the report
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from medseg.workflows.evaluation.files import (
     write_summary,
     write_tables,
 )
+from medseg.workflows.evaluation.headers import refused_by_headers
 from medseg.workflows.evaluation.instance_plan import plan_of
 from medseg.workflows.evaluation.pairs import Pairs, Person, groups, pair_up, people
 from medseg.workflows.evaluation.pictures import pictures, scans_in
@@ -113,6 +115,7 @@ def evaluate(
         names = tuple(pair.name for pair in pairs.pairs)
         of = people(listed, names, pairs.calls)
         group_of = None if group_by is None else groups(of, group_by, listed)
+        pairs = replace(pairs, refused=refused_by_headers(pairs, task.options))
         if announce is not None:
             announce(pairs)
         if out is None:

@@ -13,14 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from medseg.bundle.load import Bundle
     from medseg.readers.cases import Case
     from medseg.readers.options import ReadOptions
     from medseg.volume import Volume
 
 
-def cases_of(source: Path, out: Path, bundle: Bundle, options: ReadOptions) -> list[Case]:
-    """The cases of `source` as a bundle takes them.
+def cases_of(source: Path, out: Path, channels: Sequence[str], options: ReadOptions) -> list[Case]:
+    """The cases of `source` as a bundle with these channels takes them.
 
     Raises:
         UsageError: MS-O306 `out` lies inside the folder that is read.
@@ -33,7 +32,7 @@ def cases_of(source: Path, out: Path, bundle: Bundle, options: ReadOptions) -> l
             file=out,
             mend="name a folder beside the input with -o",
         )
-    return find_cases(source, channels=bundle.channels, options=options)
+    return find_cases(source, channels=channels, options=options)
 
 
 class Read:

@@ -1,7 +1,7 @@
 """`medseg predict`: a file, a folder or a list of cases in, one folder a case out.
 
-One bad case never stops the others; nothing is half written; the same folder can be resumed at any time. While a
-case is segmented the next one is read.
+One bad case never stops the others; nothing is half written; the same folder can be resumed at any time. The headers of
+all cases are looked at before torch and the bundle load; while a case is segmented the next one is read.
 """
 
 from __future__ import annotations
@@ -12,22 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg.bundle.load import Bundle, load_bundle
 from medseg.errors import UsageError
 from medseg.readers.options import ReadOptions
-from medseg.workflows.compute import computing
-from medseg.workflows.engine import engine_device, with_engine
-from medseg.workflows.identity.cases import identify
+from medseg.workflows.headers import looked_at
 from medseg.workflows.identity.guard import guarded
-from medseg.workflows.inputs import cases_of
-from medseg.workflows.instance_samples import check_instance_method
 from medseg.workflows.lock import output_lock
 from medseg.workflows.outcome import PredictReport
-from medseg.workflows.plan import plan_cases
 from medseg.workflows.reporter import Reporter
 from medseg.workflows.resume import open_folder
-from medseg.workflows.run import Run, foreseen
-from medseg.workflows.sampling import check_method, parse_method
 from medseg.workflows.settings import Settings
 from medseg.workflows.shares import is_first, own_device, run_shared, several
 from medseg.writers.atomic import sha256
@@ -36,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from os import PathLike
 
+    from medseg.bundle.load import Bundle
     from medseg.readers.cases import Case
 
 
@@ -81,7 +74,7 @@ def predict(
         resume: do what is missing; finished cases stay, and so do segmentations edited by hand.
         overwrite: do all again; a file that medseg did not write as it stands is set aside, not deleted.
         dry_run: plan only; nothing is written. The exit code is the one that a run is expected to give.
-        strict: refuse where a reader would choose and record a warning.
+        strict: refuse where a reader would choose and record a warning; begin nothing while headers refuse a case.
         deterministic: only algorithms that give the same bits again.
         uncertainty: 'mc', 'mc:20', 'tta', 'ensemble' or 'ensemble+tta'; None: none.
         seed: of Monte Carlo dropout.
@@ -107,7 +100,7 @@ def predict(
         UsageError: MS-U301 unknown device, MS-U302 options that contradict each other, MS-U307 unknown kind of
             uncertainty, MS-U400 to MS-U402 pseudonyms or their key, MS-U311 to MS-U313 the engine is unknown or cannot do that, MS-U308 and MS-U146 to MS-U149 one that the bundle cannot do; MS-O306 `out` lies inside the
             folder that is read.
-        InputError: no case was found, or two would write one output.
+        InputError: no case was found, or two would write one output; MS-C130 `strict`, and headers refuse a case.
         KeyboardInterrupt: passed on; what is finished is kept and listed.
     """
     if resume and overwrite:
@@ -120,6 +113,28 @@ def predict(
     if samples and uncertainty is None:
         what = "--samples keeps the samples of --uncertainty, which was not asked for"
         raise UsageError("MS-U302", what, mend="add --uncertainty mc:20")
+    if deidentify and case_id == "name":
+        what = "--deidentify hides what --case-id name tells"
+        raise UsageError("MS-U302", what, mend="give one of the two")
+    cases, identity = looked_at(
+        source,
+        target,
+        bundle,
+        options,
+        hear if is_first() else Reporter(),
+        mode="pseudonym" if deidentify else case_id,
+        key_file=None if case_key is None else Path(case_key),
+        write=not dry_run,
+    )
+    # Only here torch and MONAI load, which takes seconds: what is wrong with the files has been told.
+    from medseg.bundle.load import Bundle, load_bundle
+    from medseg.workflows.compute import computing
+    from medseg.workflows.engine import engine_device, with_engine
+    from medseg.workflows.instance_samples import check_instance_method
+    from medseg.workflows.plan import plan_cases
+    from medseg.workflows.run import Run, foreseen
+    from medseg.workflows.sampling import check_method, parse_method
+
     method = None if uncertainty is None else parse_method(uncertainty, seed=seed, keep=samples)
     settings = Settings(
         engine_device(engine, own_device(device)),
@@ -136,22 +151,11 @@ def predict(
         engine=engine,
         deidentify=deidentify,
     )
-    if deidentify and case_id == "name":
-        what = "--deidentify hides what --case-id name tells"
-        raise UsageError("MS-U302", what, mend="give one of the two")
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(os.fspath(bundle), device=settings.device)
     bundle = with_engine(bundle, engine, method, threads=threads)
     if method is not None:
         (check_instance_method if bundle.finds_instances else check_method)(method, bundle)
-    cases, identity = identify(
-        lambda: cases_of(source, target, bundle, options),
-        source,
-        target,
-        mode="pseudonym" if deidentify else case_id,
-        key_file=None if case_key is None else Path(case_key),
-        write=not dry_run,
-    )
     tell = cache(lambda: identity.whole(cases))
     with computing(threads=threads, deterministic=deterministic), hear, guarded(tell):
         if is_first():

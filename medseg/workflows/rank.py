@@ -140,7 +140,7 @@ def rank(
     method = method or parse_method(default_method(bundle), seed=seed)
     check_method(method, bundle)
     cases, identity = identify(
-        lambda: cases_of(source, target, bundle, options),
+        lambda: cases_of(source, target, bundle.channels, options),
         source,
         target,
         mode=case_id,

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from medseg.errors import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
     from rich.console import Console
 
-    from medseg.workflows.outcome import CaseReport, PredictReport
+    from medseg.workflows.outcome import CaseReport, Failure, PredictReport
 
 
 #: Off a terminal, a line says how far a case is when nothing was said for so long, s.
@@ -23,6 +24,9 @@ QUIET_S = 30.0
 
 class Reporter(AbstractContextManager["Reporter"]):
     """Says nothing; subclasses say what they like. Used as a context manager around a run."""
+
+    def refused(self, failures: Sequence[Failure], total: int) -> None:
+        """What the headers of `total` cases refuse, all at once, before anything is loaded."""
 
     def plan(self, line: str) -> None:
         """One line before work begins."""
@@ -76,6 +80,22 @@ class ConsoleReporter(Reporter):
         self.number, self.total = 0, 0
         self.since: float | None = None
         self.spoke = 0.0
+
+    def refused(self, failures: Sequence[Failure], total: int) -> None:
+        """Print them as a table."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in ("case", "code", "what", "file", "mend"):
+            table.add_column(column, overflow="fold")
+        for row in failures:
+            what = "\n".join(printable(line) for line in row.what.split(" | "))
+            cells = (printable(row.case), row.code, what, printable(row.file), printable(row.mend))
+            table.add_row(*(Text(cell, style="red" if cell == row.code else "") for cell in cells))
+        self._say(f"{len(failures)} of {total} cases are refused by their headers:")
+        self.console.print(table)
 
     def plan(self, line: str) -> None:
         """Print the plan."""

@@ -1,4 +1,4 @@
-"""`medseg bundle check`, `trust` and `import`: what they print and how they exit."""
+"""`medseg bundle check`, `inspect`, `trust` and `import`: what they print and how they exit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 
 from medseg.bundle import check
 from medseg.cli.app import run
+from tests.bundle.build import write_bundle
 from tests.bundle.nnunet.made import DATASET, PLANS, checkpoint, network
 
 BAD = check.Problem("MS-B301", "is missing", "LICENSE")
@@ -29,6 +30,29 @@ def test_check_exits_4_only_when_something_stops_the_bundle(problems, code, monk
 def test_check_of_what_is_no_bundle_exits_4(tmp_path, capsys):
     assert run(["bundle", "check", str(tmp_path / "nothing")]) == 4
     assert "MS-B101" in capsys.readouterr().err
+
+
+def test_inspect_exits_4_when_predict_would_refuse(tmp_path, monkeypatch, capsys):
+    for name in ("XDG_CONFIG_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "settings"))
+    root = write_bundle(tmp_path / "blobs_segmentation")
+    assert run(["bundle", "inspect", str(root)]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert all(
+        word in err for word in ("safe: ", "import glob, import os", "model.safetensors (safetensors: numbers alone)")
+    )
+    assert run(["bundle", "inspect", str(root), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "safe"
+    path = root / "configs" / "inference.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content | {"note": "$open('x')"}), encoding="utf-8")
+    assert run(["bundle", "inspect", str(root)]) == 4
+    err = capsys.readouterr().err
+    assert all(word in err for word in ("needs trust: ", "note names open", f"medseg bundle trust {root}"))
+    assert run(["bundle", "trust", str(root)]) == 0
+    assert run(["bundle", "inspect", str(root)]) == 0
+    assert "trusted: " in capsys.readouterr().err
 
 
 def test_trust_remembers_a_bundle_as_it_is(tmp_path, monkeypatch, capsys):

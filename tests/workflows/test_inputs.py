@@ -14,20 +14,20 @@ from tests.workflows.conftest import blocks
 
 
 def test_the_cases_of_a_folder(scans, toy, tmp_path):
-    found = cases_of(scans, tmp_path / "out", toy, ReadOptions())
+    found = cases_of(scans, tmp_path / "out", toy.channels, ReadOptions())
     assert [case.name for case in found] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("out", ["", "out", "a/b"])
 def test_results_do_not_become_input(scans, toy, out):
     with pytest.raises(UsageError, match="MS-O306"):
-        cases_of(scans, scans / out, toy, ReadOptions())
+        cases_of(scans, scans / out, toy.channels, ReadOptions())
 
 
 def test_nothing_to_read(toy, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="MS-C101"):
-        cases_of(tmp_path / "empty", tmp_path / "out", toy, ReadOptions())
+        cases_of(tmp_path / "empty", tmp_path / "out", toy.channels, ReadOptions())
 
 
 def test_volumes_come_in_order_and_errors_wait_for_their_turn(scans, toy):

@@ -10,7 +10,7 @@ from medseg.readers.options import ReadOptions
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from medseg.errors import InputError
+    from medseg.errors import MedsegError
 
 
 @dataclass(frozen=True)
@@ -30,4 +30,4 @@ class Case:
     images: tuple[Path, ...]
     label: Path | None = None
     options: ReadOptions = field(default_factory=ReadOptions)
-    error: InputError | None = None
+    error: MedsegError | None = None

@@ -13,7 +13,6 @@ from medseg.readers.cases.grouping import wrong_channels
 from medseg.readers.cases.space import centre_distance_mm, overlap, turn_onto
 from medseg.readers.dicom import read_one
 from medseg.readers.open import read
-from medseg.resample import resample_image
 from medseg.volume import Decision, Source, Volume
 
 if TYPE_CHECKING:
@@ -72,30 +71,48 @@ def _read(path: Path, options: ReadOptions) -> Volume:
 
 def _one_file(volume: Volume, names: tuple[str, ...], path: Path) -> Volume:
     array = volume.array if volume.array.ndim == 4 else volume.array[None]
-    if len(array) != len(names):
-        raise InputError(
-            "MS-C107",
-            f"the bundle wants {len(names)} channel{'s' if len(names) > 1 else ''}: {', '.join(names)}; "
-            f"this file holds {len(array)}",
-            file=path,
-            mend="give one image file for each channel, or a file that holds exactly these"
-            if len(array) == 1
-            else "split the file, and name the wanted volume or volumes",
-        )
+    require_channels(len(array), names, path)
     return replace(volume, array=array, source=replace(volume.source, channels=names))
 
 
 def _one_channel(volume: Volume, path: Path) -> Volume:
     if volume.array.ndim == 3:
         return volume
-    if len(volume.array) != 1:
+    require_one_channel(len(volume.array), path)
+    return replace(volume, array=volume.array[0])
+
+
+def require_channels(count: int, names: tuple[str, ...], path: Path) -> None:
+    """Refuse one file with `count` channels where the bundle wants those of `names` from it.
+
+    Raises:
+        InputError: MS-C107.
+    """
+    if count != len(names):
         raise InputError(
             "MS-C107",
-            f"one channel is wanted from this file, it holds {len(volume.array)}",
+            f"the bundle wants {len(names)} channel{'s' if len(names) > 1 else ''}: {', '.join(names)}; "
+            f"this file holds {count}",
+            file=path,
+            mend="give one image file for each channel, or a file that holds exactly these"
+            if count == 1
+            else "split the file, and name the wanted volume or volumes",
+        )
+
+
+def require_one_channel(count: int, path: Path) -> None:
+    """Refuse one of several files, a channel each, that holds `count` of them.
+
+    Raises:
+        InputError: MS-C107.
+    """
+    if count != 1:
+        raise InputError(
+            "MS-C107",
+            f"one channel is wanted from this file, it holds {count}",
             file=path,
             mend="split it into one file a channel",
         )
-    return replace(volume, array=volume.array[0])
 
 
 def _onto(volume: Volume, reference: Volume, name: str, first: str) -> Volume:
@@ -123,6 +140,8 @@ def _onto(volume: Volume, reference: Volume, name: str, first: str) -> Volume:
             f"channel {name} covers {100 * share:.0f} % of {first} (centres {apart:.1f} mm apart); the rest was filled"
         )
         notes = (*notes, Decision("MS-G203", text))
+    from medseg.resample import resample_image  # numba takes a second, and most channels lie on one grid
+
     fill = float(volume.array.min())
     array = resample_image(volume.array, volume.grid, reference.grid, fill=fill)
     return replace(volume, array=array, affine=reference.affine).with_decisions(

@@ -2,6 +2,7 @@
 
     find_series    what a folder holds, from headers alone, each volume with a verdict
     read_dicom     the volumes themselves
+    check_one      whether the headers of one volume allow that it is read
     survey_dicom   one `Finding` a volume and a row for everything else
 
 The way of a folder: `headers` (tags of every file) -> `objects` (image or not) -> `planes`, `multiframe`, `mosaic`
@@ -9,8 +10,8 @@ The way of a folder: `headers` (tags of every file) -> `objects` (image or not) 
 whether that is regular) -> `pixels` -> `regular` (tilt, gaps) -> `load` (a Volume). `choose` picks among several, `read` also knows label maps.
 """
 
-from medseg.readers.dicom.read import find_series, read_dicom, read_one
+from medseg.readers.dicom.read import check_one, find_series, read_dicom, read_one
 from medseg.readers.dicom.series import Series
 from medseg.readers.dicom.survey import survey_dicom
 
-__all__ = ["Series", "find_series", "read_dicom", "read_one", "survey_dicom"]
+__all__ = ["Series", "check_one", "find_series", "read_dicom", "read_one", "survey_dicom"]

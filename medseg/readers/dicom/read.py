@@ -56,10 +56,28 @@ def read_one(path: Path | str, options: ReadOptions | None = None) -> Volume:
         InputError: as `read_dicom`.
     """
     path, options = Path(path), options or ReadOptions()
+    chosen = _chosen(path, options)
+    return load_series(chosen, path) if isinstance(chosen, Series) else read_label(chosen, path, options)
+
+
+def check_one(path: Path | str, options: ReadOptions | None = None) -> None:
+    """Refuse what `read_one` would refuse for its headers: nothing to choose from, several volumes, a broken series.
+
+    Raises:
+        ChoiceError, InputError: as `read_one`.
+    """
+    path, options = Path(path), options or ReadOptions()
+    chosen = _chosen(path, options)
+    if isinstance(chosen, Series) and chosen.error is not None:
+        raise chosen.error
+
+
+def _chosen(path: Path, options: ReadOptions) -> Series | Path:
+    """The one image volume of a file or folder, or the file of its one segmentation."""
     contents = scan(path, options)
     labels = label_files(contents)
     if len(labels) == 1:
-        return read_label(labels[0], path, options)
+        return labels[0]
     if labels:
         raise ChoiceError(
             "MS-D130",
@@ -77,7 +95,7 @@ def read_one(path: Path | str, options: ReadOptions | None = None) -> Volume:
             mend=f"pick one, such as --series {next((s for s in series if s.error is None), series[0]).selector}",
             candidates=[describe(s) for s in series],
         )
-    return load_series(series[0], path)
+    return series[0]
 
 
 def label_files(contents: Contents) -> list[Path]:

@@ -17,6 +17,8 @@ from medseg.workflows.identity.matched import Matched, matched
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from medseg.workflows.outcome import Failure
+
 _SHOWN = 5
 
 
@@ -43,11 +45,13 @@ class Pairs:
         pairs: one a reference, by name.
         extra: names of predictions without a reference.
         calls: how cases are called, and their files told.
+        refused: by the headers of their files.
     """
 
     pairs: tuple[Pair, ...]
     extra: tuple[str, ...] = ()
     calls: Matched = field(default_factory=lambda: Matched(Path(), Path()))
+    refused: tuple[Failure, ...] = ()
 
     @property
     def missing(self) -> tuple[str, ...]:
