@@ -221,7 +221,7 @@ def fault(error: MedsegError, path: Path) -> str:
     return ", ".join(filter(None, lacks))
 
 
-def test_none_is_accepted_and_each_refusal_says_what_to_do(tmp_path, capsys):
+def test_none_is_accepted_and_each_refusal_says_what_to_do(tmp_path, count):
     accepted, poor, codes = [], {}, set()
     for n, (kind, make) in enumerate(BAD.items()):
         (tmp_path / f"{n}").mkdir()
@@ -237,9 +237,7 @@ def test_none_is_accepted_and_each_refusal_says_what_to_do(tmp_path, capsys):
     assert accepted == []
     assert poor == {}
     assert len(BAD) >= 60
-    with capsys.disabled():
-        line = f"bad NIfTI, NRRD and MetaImage files: 0 of {len(BAD)} accepted, {len(BAD)} named with mend, {len(codes)} codes"
-        sys.stdout.write(f"\n{line}\n")
+    count("bad NIfTI, NRRD and MetaImage files", len(BAD), len(BAD), f"refused, named with mend; {len(codes)} codes")
 
 
 BOMB = """
@@ -269,7 +267,7 @@ def head_of(dtype: str, shape: tuple[int, int, int]) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="peak memory is measured as on POSIX")
-def test_a_bomb_is_refused_in_a_second_and_200_mb(tmp_path, capsys):
+def test_a_bomb_is_refused_in_a_second_and_200_mb(tmp_path, count):
     block = bytes(1 << 24)
     paths = []
     for name, head in (
@@ -293,5 +291,4 @@ def test_a_bomb_is_refused_in_a_second_and_200_mb(tmp_path, capsys):
         said.append(
             f"{path.stat().st_size / 1e6:.1f} MB: {found['code']} in {found['seconds']:.2f} s and {found['mb']:.0f} MB"
         )
-    with capsys.disabled():
-        sys.stdout.write(f"\nbombs of 2 GiB: {'; '.join(said)}\n")
+    count("bombs of 2 GiB", len(said), len(paths), "; ".join(said))

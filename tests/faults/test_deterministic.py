@@ -45,7 +45,7 @@ def made_by(process: subprocess.Popen, out: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_deterministic_twice(toy_bundle, tmp_path, capsys):
+def test_deterministic_twice(toy_bundle, tmp_path, count):
     made = make(toy_bundle, tmp_path / "made", views=False)
     outs = [tmp_path / f"out{n}" for n in range(len(SURROUNDINGS))]
     processes = [start(made.place, out, around) for out, around in zip(outs, SURROUNDINGS, strict=True)]
@@ -54,5 +54,4 @@ def test_deterministic_twice(toy_bundle, tmp_path, capsys):
     assert [name for name in first if first[name] != second[name]] == []
     assert sum(name.endswith(".dcm") for name in first) == 4
     assert sum(name.endswith(".nii.gz") for name in first) == 3 * 4
-    with capsys.disabled():
-        sys.stdout.write(f"\n--deterministic twice: {len(first)} of {len(first)} files equal\n")
+    count("files of --deterministic, twice", len(first), len(second), "equal")

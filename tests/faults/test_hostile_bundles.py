@@ -41,21 +41,19 @@ def test_the_watch_hears_what_it_is_for(report):
     assert any(line.startswith("read ") and line.endswith("outside.pt") for line in heard)
 
 
-def test_none_runs_anything_or_reads_outside(report, capsys):
+def test_none_runs_anything_or_reads_outside(report, count):
     found = attacks(report)
     assert {name: row["heard"] for name, row in found.items() if row["heard"]} == {}
     assert {name for name, row in found.items() if row["outcome"] == "loaded"} == UNTOUCHED
     refused = {name: row["outcome"] for name, row in found.items() if name not in UNTOUCHED}
     assert {name: code for name, code in refused.items() if not code.startswith("MS-B")} == {}
     assert len(found) >= 45
-    with capsys.disabled():
-        line = (
-            f"hostile bundles: 0 of {len(found)} ran or read outside, {len(refused)} refused, {len(UNTOUCHED)} harmless"
-        )
-        sys.stdout.write(f"\n{line}\n")
+    note = f"neither ran nor read outside; {len(refused)} refused, {len(UNTOUCHED)} harmless"
+    count("hostile bundles and weights", len(found), len(found), note)
 
 
-def test_sound_bundles_load_under_the_same_watch(report):
+def test_sound_bundles_load_under_the_same_watch(report, count):
     sound = {name: row for name, row in report.items() if name.startswith("sound: ")}
     assert [name for name, row in sound.items() if row != {"outcome": "loaded", "heard": []}] == []
     assert len(sound) >= 4, "MONAI's own components, medseg's, and every shipped bundle with weights"
+    count("sound bundles", len(sound), len(sound), "load under the same watch")

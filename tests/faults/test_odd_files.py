@@ -7,7 +7,6 @@ axis shows in the values too.
 from __future__ import annotations
 
 import gzip
-import sys
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -227,7 +226,7 @@ ODD: dict[str, Callable[[Path], Odd]] = {
 }
 
 
-def test_each_is_placed_within_a_thousandth_of_a_millimetre(tmp_path, capsys):
+def test_each_is_placed_within_a_thousandth_of_a_millimetre(tmp_path, count):
     wrong, worst = {}, 0.0
     for n, (kind, make) in enumerate(ODD.items()):
         (tmp_path / str(n)).mkdir()
@@ -240,5 +239,4 @@ def test_each_is_placed_within_a_thousandth_of_a_millimetre(tmp_path, capsys):
             wrong[kind] = (distance, volume.array.shape)
     assert wrong == {}
     assert len(ODD) >= 25
-    with capsys.disabled():
-        sys.stdout.write(f"\nodd but good files: {len(ODD)} of {len(ODD)} placed, the worst {worst:.1e} mm away\n")
+    count("odd but good files", len(ODD), len(ODD), f"placed, the worst {worst:.1e} mm away")

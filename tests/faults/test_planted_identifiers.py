@@ -283,9 +283,10 @@ def test_the_commands_did_their_work(ran):
     assert len(list((ran.results / "c").glob("case-*.nii.gz"))) == 1
 
 
-def test_none_is_found_in_any_byte_of_any_result_but_the_dicom_objects(ran):
+def test_none_is_found_in_any_byte_of_any_result_but_the_dicom_objects(ran, count):
     found = [(name, word) for name, word in found_below(ran.results, WORDS) if not name.endswith(".dcm")]
     assert found == []
+    count("planted identifiers", len(WORDS), len(WORDS), "in no byte of any result but the DICOM objects")
 
 
 def test_none_is_found_in_what_commands_say(ran):
