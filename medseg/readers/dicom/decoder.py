@@ -82,7 +82,7 @@ class _Child:
         ):  # Linux: a frame fits, so the child goes on to the next one
             import fcntl
 
-            fcntl.fcntl(self.process.stdout, fcntl.F_SETPIPE_SZ, 1 << 20)  # pyright: ignore
+            fcntl.fcntl(self.process.stdout, fcntl.F_SETPIPE_SZ, 1 << 20)  # pyright: ignore[reportCallIssue, reportArgumentType]
         if self._line(START_S) is None:
             self.close()
             raise InputError(
