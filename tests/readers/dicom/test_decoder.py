@@ -92,7 +92,7 @@ def test_the_child_knows_nothing_of_medseg_or_torch(tmp_path):
         ("crash", "MS-D141", r"crashed \(SIGSEGV\)"),
         ("abort", "MS-D141", r"crashed \(SIGABRT\)"),
         ("leave", "MS-D141", r"crashed \(exit code 0\)"),
-        ("hang", "MS-D142", "not decoded within 2 s"),
+        ("hang", "MS-D142", "not decoded within 5 s"),
         ("eat", "MS-D143", "more than 40 x 36 pixels can need"),
         ("lie", "MS-D111", r"\(39, 36\) pixels instead of \(40, 36\)"),
     ],
@@ -101,12 +101,12 @@ def test_the_child_knows_nothing_of_medseg_or_torch(tmp_path):
 def test_a_decoder_that_misbehaves_is_the_error_of_its_file(series, monkeypatch, kind, code, said):
     files = series()
     plant(monkeypatch, kind, files[2].name)
-    monkeypatch.setattr(decoder, "FRAME_S", 2.0)
-    monkeypatch.setattr(decoder, "READ_BYTES_S", 1e12)
+    if kind == "hang":
+        monkeypatch.setattr(decoder, "FRAME_S", 5.0)
     start = time.monotonic()
     with pytest.raises(MedsegError, match=said) as caught:
         frames(files)
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
     assert caught.value.code == code
     assert isinstance(caught.value, MemoryLimitError if kind == "eat" else InputError)
     assert caught.value.file == str(files[2])
