@@ -46,7 +46,7 @@ def simulate(
         typer.Option("--set", metavar="KEY=VALUE", help="A plain value of train.json, such as learning_rate=0.001."),
     ] = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Train each site alone and all cases together too, for as many steps.")
+        bool, typer.Option("--compare", help="Train each site alone and all cases in one place too, with as much work.")
     ] = False,
     look: Annotated[
         bool, typer.Option("--look/--no-look", help="Compare the sites' data first; stop where sides are exchanged.")

@@ -1,7 +1,7 @@
-"""What a training together is measured against: all cases in one place, and every site alone, for as many steps.
+"""What a training together is measured against: all cases in one place, and every site alone, with the same work.
 
-As many steps as all sites took together, so that a reference has had as many looks at data as the federation; its
-schedule spans all of them.
+All cases in one place get the steps that all sites took together; a site alone gets those that it took itself. So the
+work is the same in all three. The schedule of each spans all of its steps.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def references(
     initial: Initial,
     overrides: Mapping[str, Any],
     *,
-    steps: int,
+    steps: Mapping[str, int],
     tell: Callable[[str], object],
 ) -> SiteTable:
     """Train the references and score them at every site; what is done already is not done again.
@@ -53,30 +53,29 @@ def references(
         table: of the federation.
         initial: the weights that all begin with.
         overrides: of train.json.
-        steps: that each takes.
+        steps: site -> steps of the optimiser that it took.
         tell: hears a line a reference.
 
     Returns:
         The table with a column for each.
     """
-    alone = replace(
-        how, name="alone", local_epochs=None, local_steps=max(1, -(-steps // how.rounds)), mu=0.0, control_variates=False,
-        personal=(),
-    )  # fmt: skip
+    alone = replace(how, name="alone", local_epochs=None, local_steps=1, mu=0.0, control_variates=False, personal=())
     training = [site for site in sites if not site.held_out]
     jobs = {f"alone-{site.name}": (folders[site.name], site.validation) for site in training}
     if len(training) > 1:
         jobs["central"] = _together(root, alone, training, folders, out, overrides)
+    work = {f"alone-{site}": taken for site, taken in steps.items()} | {"central": sum(steps.values())}
     for name, (data, validation) in jobs.items():
+        each = replace(alone, local_steps=max(1, -(-work.get(name, 0) // how.rounds)))
         local = LocalTraining(
-            root, data, out / "work" / "compare" / name, alone, validation=validation, overrides=overrides, resume=True
+            root, data, out / "work" / "compare" / name, each, validation=validation, overrides=overrides, resume=True
         )
-        state = _trained(local, alone, initial.state)
+        state = _trained(local, each, initial.state)
         write_result(root, state, out / "compare" / name, local.training_cases())
         local.close()
         scores = {site.name: _score(root, alone, site, folders, out, state, overrides) for site in sites}
         table = table.with_model(name.replace("-", " ", 1), scores)
-        tell(f"{name}: {alone.local_steps * alone.rounds if alone.local_steps else 0} steps, done")
+        tell(f"{name}: {work.get(name, 0)} steps, done")
     return table
 
 

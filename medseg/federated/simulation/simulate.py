@@ -1,7 +1,7 @@
 """`medseg federate simulate`: sites that are processes and folders of one machine, and what they learn together.
 
 OUT/global, OUT/sites/NAME      bundles, for `medseg predict` and `medseg evaluate`
-OUT/compare/central, alone-NAME with `compare`: all cases in one place, and each site alone, for as many steps
+OUT/compare/central, alone-NAME with `compare`: all cases in one place, and each site alone, with as much work
 OUT/table.csv, rounds.jsonl     every site's scores at the end; what each site did in every round
 OUT/simulation.json             bundle, algorithm, sites, versions
 OUT/work                        what the participants keep: checkpoints, curves, logs; for --resume
@@ -245,6 +245,11 @@ def _own(source: Path, target: Path) -> Path | None:
     return target
 
 
-def _steps(rows: list[dict[str, Any]]) -> int:
-    """Steps of the optimiser that all sites took together."""
-    return sum(int(one["steps"]) for row in rows for one in row["sites"].values() if one["outcome"] == USED)
+def _steps(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """Site -> steps of the optimiser that it took in all rounds which counted it."""
+    found: dict[str, int] = {}
+    for row in rows:
+        for site, one in row["sites"].items():
+            if one["outcome"] == USED:
+                found[site] = found.get(site, 0) + int(one["steps"])
+    return found
