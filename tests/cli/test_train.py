@@ -45,5 +45,13 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train_module, "train_bundle", stopped)
-    assert run(["train", str(tmp_path), str(tmp_path), "-o", str(tmp_path / "run")]) == 130
-    assert "--resume" in capsys.readouterr().err
+    words = ["train", str(tmp_path), str(tmp_path), "-o", str(tmp_path / "run")]
+    assert run(words) == 130
+    assert "stopped before the first checkpoint: nothing is kept" in capsys.readouterr().err
+    for models in ("models", "fold_1/models"):  # of a run, of one among several folds
+        checkpoint = tmp_path / "run" / models / "resume_00000007-0123456789abcdef.pt"
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.touch()
+        assert run(words) == 130
+        assert "--resume" in capsys.readouterr().err
+        checkpoint.unlink()
