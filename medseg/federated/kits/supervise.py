@@ -6,14 +6,13 @@ remembered while it lives, and ended in any case.
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import subprocess
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from medseg.errors import InputError, OutputError
+from medseg.stop import stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -43,9 +42,9 @@ def supervise(
     Raises:
         OutputError: MS-J061 the kit is in use.
         InputError: MS-J060 it dies again and again.
-        KeyboardInterrupt: somebody ended it; nothing of it is left then.
+        Stopped: somebody ended it, by Ctrl-C or SIGTERM; nothing of it is left then.
     """
-    with _alone(kit), _sigterm_interrupts():
+    with _alone(kit), stoppable():
         deaths: list[float] = []
         while True:
             code = _once(command, kit, watch)
@@ -116,17 +115,3 @@ def _alone(kit: Kit) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let the system's request to end do what Ctrl-C does; left as it is outside the main thread."""
-
-    def interrupt(_number, _frame):
-        raise KeyboardInterrupt
-
-    with contextlib.ExitStack() as stack:
-        with suppress(ValueError):
-            usual = signal.signal(signal.SIGTERM, interrupt)
-            stack.callback(signal.signal, signal.SIGTERM, usual)
-        yield
