@@ -102,11 +102,15 @@ def test_data_without_labelled_cases_is_refused_before_anything_is_written(small
     assert not (tmp_path / "run").exists()
 
 
-def test_a_scan_that_is_refused_while_training_is_named(folder, small_recipe, tmp_path):
+def test_a_scan_that_is_refused_is_named_before_anything_is_trained(folder, small_recipe, tmp_path):
     shutil.copytree(folder, tmp_path / "data")
     (tmp_path / "data" / "imagesTr" / "cube_1.nii.gz").write_bytes(b"not an image at all")
-    with pytest.raises(InputError, match=r"MS-F\d+ .*cube_1"):
+    with pytest.raises(DatasetError, match="MS-T140") as refused:
         train_bundle(small_recipe, tmp_path / "data", tmp_path / "run", epochs=1)
+    (problem,) = refused.value.problems
+    assert problem.code.startswith("MS-F")
+    assert problem.file.endswith("cube_1.nii.gz")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_without_the_handler_that_can_go_on_is_not_gone_on_with(folder, small_recipe, tmp_path):

@@ -397,10 +397,10 @@ def test_no_views_leaves_them_out(scan, tmp_path):
         ({"dicom": "fractional"}, "MS-U302"),
     ],
 )
-def test_what_cannot_be_done_is_said_before_any_scan_is_read(tmp_path, words, code):
+def test_what_cannot_be_done_is_said_before_any_scan_is_read(scan, tmp_path, words, code):
     plain = bundle(tmp_path, uncertainty=Declared(), members=lambda: (Sided(),))
     with pytest.raises(UsageError) as caught:
-        predict(tmp_path / "absent.nii.gz", plain, tmp_path / "out", **words)
+        predict(scan, plain, tmp_path / "out", **words)
     assert caught.value.code == code
     assert not (tmp_path / "out").exists()
 

@@ -93,7 +93,7 @@ def test_files_of_no_run_are_told_by_their_names(study):
 
 
 @pytest.fixture
-def log():
+def log(monkeypatch):
     """Lines that reach a handler of the root logger."""
     lines: list[str] = []
 
@@ -101,6 +101,10 @@ def log():
         def emit(self, record):
             lines.append(self.format(record))
 
+    library = logging.getLogger("pydicom")  # as another test of this process may have left it
+    for name, usual in {"disabled": False, "propagate": True, "level": logging.WARNING}.items():
+        monkeypatch.setattr(library, name, usual)
+    library.manager._clear_cache()  # pyright: ignore[reportAttributeAccessIssue]
     handler = Keep()
     logging.getLogger().addHandler(handler)
     yield lines
