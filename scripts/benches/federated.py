@@ -1,8 +1,8 @@
 """Three uneven sites of the hippocampus set train together; beside them all cases in one place, and every site alone.
 
-The recipe is what `medseg plan` makes of the largest site's cases, half as wide, for time. As many steps for each: what
-the sites take together. Scored on the 40 validation cases that none of them holds, each on the network's grid by the
-recipe's own metric. MEDSEG_RUNS keeps the run, and a run that was stopped goes on.
+The recipe is what `medseg plan` makes of the largest site's cases, half as wide, for time. All cases in one place take as
+many steps as the sites together, a site alone those that it took itself. Scored on the 40 validation cases that none of
+them holds, each on the network's grid by the recipe's own metric. MEDSEG_RUNS keeps the run, and a stopped run goes on.
 """
 
 from __future__ import annotations
