@@ -25,7 +25,9 @@ def processes_of(word: str) -> dict[str, int]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if word.encode() in (folder / "cmdline").read_bytes().split(b"\0"):
-                around = dict(one.split(b"=", 1) for one in (folder / "environ").read_bytes().split(b"\0") if b"=" in one)
+                around = dict(
+                    one.split(b"=", 1) for one in (folder / "environ").read_bytes().split(b"\0") if b"=" in one
+                )
                 found[around.get(b"RANK", b"").decode()] = int(folder.name)
         except OSError:
             continue
@@ -69,4 +71,6 @@ def test_one_of_two_processes_is_killed(toy_bundle, tmp_path, rank, count):
     assert again.end() == 0, again.said
     assert again.said.count("finished before") == len(finished)
     assert details(out) == whole
-    count(f"predict by two processes, number {rank} killed", 1, 1, "no process left, whole cases, --resume does the rest")
+    count(
+        f"predict by two processes, number {rank} killed", 1, 1, "no process left, whole cases, --resume does the rest"
+    )
