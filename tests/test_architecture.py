@@ -41,7 +41,9 @@ def test_help_loads_neither_torch_nor_monai_nor_any_scan_library():
     assert python(code).splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("room", ["readers.open", "writers.nifti", "resample", "volume", "cli.app", "workflows"])
+@pytest.mark.parametrize(
+    "room", ["readers.open", "writers.nifti", "resample", "volume", "cli.app", "workflows", "workflows.predict"]
+)
 def test_torch_free_rooms_load_without_torch(room):
     code = f"import sys, importlib; importlib.import_module('medseg.{room}'); print('torch' in sys.modules)"
     assert python(code) == "False"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from medseg.bundle.export_record import exported_file
 from medseg.bundle.weights import require_weights
 from medseg.errors import BundleError
-from medseg.inferers.engine import ENGINES, Engine, unknown_engine
+from medseg.inferers.engine import Engine
+from medseg.inferers.engine_names import ENGINES, unknown_engine
 
 if TYPE_CHECKING:
     from torch import nn

@@ -16,7 +16,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from medseg.errors import BundleError
-from medseg.inferers.engine import SUFFIXES
+from medseg.inferers.engine_names import SUFFIXES
 from medseg.writers.atomic import sha256, write_json
 
 if TYPE_CHECKING:

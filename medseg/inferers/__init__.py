@@ -19,16 +19,22 @@ mirror_mean.py  MirrorMean: logits averaged over mirror images, one answer
 instances/    InstanceInferer: objects one by one, with a network that finds them
 """
 
-from medseg.inferers.dropout import McDropout
-from medseg.inferers.ensemble import Ensemble
-from medseg.inferers.instances.inferer import InstanceInferer
-from medseg.inferers.locate import Locate
-from medseg.inferers.memory import Event
-from medseg.inferers.mirrored import Mirror, Mirrored
-from medseg.inferers.moments import Uncertainty
-from medseg.inferers.plan import Plan
-from medseg.inferers.sliding import SlidingWindowInferer
-from medseg.inferers.uncertain import UncertainInferer
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medseg.inferers.dropout import McDropout
+    from medseg.inferers.ensemble import Ensemble
+    from medseg.inferers.instances.inferer import InstanceInferer
+    from medseg.inferers.locate import Locate
+    from medseg.inferers.memory import Event
+    from medseg.inferers.mirrored import Mirror, Mirrored
+    from medseg.inferers.moments import Uncertainty
+    from medseg.inferers.plan import Plan
+    from medseg.inferers.sliding import SlidingWindowInferer
+    from medseg.inferers.uncertain import UncertainInferer
 
 __all__ = [
     "Ensemble",
@@ -43,3 +49,25 @@ __all__ = [
     "UncertainInferer",
     "Uncertainty",
 ]
+
+_HOME = {
+    "Ensemble": "ensemble",
+    "Event": "memory",
+    "InstanceInferer": "instances.inferer",
+    "Locate": "locate",
+    "McDropout": "dropout",
+    "Mirror": "mirrored",
+    "Mirrored": "mirrored",
+    "Plan": "plan",
+    "SlidingWindowInferer": "sliding",
+    "UncertainInferer": "uncertain",
+    "Uncertainty": "moments",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load torch and MONAI only when something needs them."""
+    if name not in _HOME:
+        msg = f"module 'medseg.inferers' has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(importlib.import_module(f"medseg.inferers.{_HOME[name]}"), name)

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import BundleError, MissingExtraError, UsageError
+from medseg.inferers.engine_names import unknown_engine
 from medseg.inferers.memory import is_out_of_memory
 from medseg.inferers.windows import by
 
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-#: Engine -> the file that it opens, beside the weights of the same stem.
-SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
-ENGINES = ("torch", *SUFFIXES)
 _EXTRA = 'pip install "medseg[export]"'
 _TELEMETRY = "openvino_telemetry"
 
@@ -136,11 +134,6 @@ def engine_of(network: object) -> Engine | None:
     """The engine that a network is, or that it wraps (as for the mean of mirror images)."""
     modules = network.modules() if isinstance(network, nn.Module) else ()
     return next((module for module in modules if isinstance(module, Engine)), None)
-
-
-def unknown_engine(name: str) -> UsageError:
-    """The refusal of an engine that does not exist."""
-    return UsageError("MS-U311", f"there is no engine {name!r}", mend=f"use --engine {', '.join(ENGINES)}")
 
 
 def library(name: str) -> ModuleType:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from medseg.inferers.instances.inferer import InstanceInferer
     from medseg.inferers.instances.test_time import Network
     from medseg.volume import Volume
-    from medseg.workflows.sampling import Method
+    from medseg.workflows.method import Method
 
 
 @dataclass(frozen=True, eq=False)

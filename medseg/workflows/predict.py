@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from medseg.errors import UsageError
 from medseg.readers.options import ReadOptions
+from medseg.workflows.engine import engine_device
 from medseg.workflows.headers import looked_at
 from medseg.workflows.identity.guard import guarded
 from medseg.workflows.lock import output_lock
+from medseg.workflows.method import parse_method
 from medseg.workflows.outcome import PredictReport
 from medseg.workflows.reporter import Reporter
 from medseg.workflows.resume import open_folder
@@ -116,28 +118,9 @@ def predict(
     if deidentify and case_id == "name":
         what = "--deidentify hides what --case-id name tells"
         raise UsageError("MS-U302", what, mend="give one of the two")
-    cases, identity = looked_at(
-        source,
-        target,
-        bundle,
-        options,
-        hear if is_first() else Reporter(),
-        mode="pseudonym" if deidentify else case_id,
-        key_file=None if case_key is None else Path(case_key),
-        write=not dry_run,
-    )
-    # Only here torch and MONAI load, which takes seconds: what is wrong with the files has been told.
-    from medseg.bundle.load import Bundle, load_bundle
-    from medseg.workflows.compute import computing
-    from medseg.workflows.engine import engine_device, with_engine
-    from medseg.workflows.instance_samples import check_instance_method
-    from medseg.workflows.plan import plan_cases
-    from medseg.workflows.run import Run, foreseen
-    from medseg.workflows.sampling import check_method, parse_method
-
     method = None if uncertainty is None else parse_method(uncertainty, seed=seed, keep=samples)
     settings = Settings(
-        engine_device(engine, own_device(device)),
+        device,
         threads,
         deterministic,
         outside_domain,
@@ -151,9 +134,29 @@ def predict(
         engine=engine,
         deidentify=deidentify,
     )
+    cases, identity = looked_at(
+        source,
+        target,
+        bundle,
+        options,
+        hear if is_first() else Reporter(),
+        mode="pseudonym" if deidentify else case_id,
+        key_file=None if case_key is None else Path(case_key),
+        write=not dry_run,
+    )
+    # Only here torch and MONAI load, which takes seconds: what is wrong with the words and the files has been told.
+    from medseg.bundle.export_engine import on_engine
+    from medseg.bundle.load import Bundle, load_bundle
+    from medseg.workflows.compute import computing
+    from medseg.workflows.instance_samples import check_instance_method
+    from medseg.workflows.plan import plan_cases
+    from medseg.workflows.run import Run, foreseen
+    from medseg.workflows.sampling import check_method
+
+    settings = replace(settings, device=engine_device(engine, own_device(device)))
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(os.fspath(bundle), device=settings.device)
-    bundle = with_engine(bundle, engine, method, threads=threads)
+    bundle = on_engine(bundle, engine, threads=threads)
     if method is not None:
         (check_instance_method if bundle.finds_instances else check_method)(method, bundle)
     tell = cache(lambda: identity.whole(cases))

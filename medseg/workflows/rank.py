@@ -18,11 +18,12 @@ from medseg.errors import OutputError, UsageError
 from medseg.inferers.dropout import dropout_points
 from medseg.readers.options import ReadOptions
 from medseg.workflows.compute import computing, resolve_device
-from medseg.workflows.identity.cases import identify
+from medseg.workflows.headers import looked_at
 from medseg.workflows.identity.guard import guarded
-from medseg.workflows.inputs import cases_of, read_ahead
+from medseg.workflows.inputs import read_ahead
 from medseg.workflows.layout import RECORD
 from medseg.workflows.lock import output_lock
+from medseg.workflows.method import parse_method
 from medseg.workflows.outcome import CaseReport, Failure, PredictReport
 from medseg.workflows.ranking.look import How, Look, look_at, read_look
 from medseg.workflows.ranking.measures import CRITERIA
@@ -30,7 +31,7 @@ from medseg.workflows.ranking.table import RankedCase, ranked, write_rank
 from medseg.workflows.record import describe_bundle, read_record
 from medseg.workflows.reporter import Reporter
 from medseg.workflows.resume import open_folder
-from medseg.workflows.sampling import check_method, parse_method
+from medseg.workflows.sampling import check_method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -128,6 +129,16 @@ def rank(
     options = options or ReadOptions()
     method = None if uncertainty is None else parse_method(uncertainty, seed=seed)
     where = resolve_device(device)
+    cases, identity = looked_at(
+        source,
+        target,
+        bundle,
+        options,
+        hear,
+        mode=case_id,
+        key_file=None if case_key is None else Path(case_key),
+        write=True,
+    )
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(os.fspath(bundle), device=where)
     if bundle.finds_instances:
@@ -139,13 +150,6 @@ def rank(
         )
     method = method or parse_method(default_method(bundle), seed=seed)
     check_method(method, bundle)
-    cases, identity = identify(
-        lambda: cases_of(source, target, bundle.channels, options),
-        source,
-        target,
-        mode=case_id,
-        key_file=None if case_key is None else Path(case_key),
-    )
     fixed = {
         "bundle": describe_bundle(bundle),
         "read": identity.whole().read_options(options),

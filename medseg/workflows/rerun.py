@@ -12,20 +12,22 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medseg.bundle.export_engine import on_engine
 from medseg.bundle.load import load_bundle
 from medseg.errors import RecordError, UsageError
 from medseg.workflows.compute import computing
-from medseg.workflows.engine import engine_device, with_engine
+from medseg.workflows.engine import engine_device
 from medseg.workflows.instance_samples import check_instance_method
 from medseg.workflows.layout import RECORD, CaseFiles
 from medseg.workflows.lock import output_lock
+from medseg.workflows.method import parse_method
 from medseg.workflows.record import read_record
 from medseg.workflows.recorded import bundle_root, case_records, require_versions
 from medseg.workflows.recorded_input import find_input
 from medseg.workflows.reporter import Reporter
 from medseg.workflows.resume import open_folder
 from medseg.workflows.run import Run
-from medseg.workflows.sampling import check_method, parse_method
+from medseg.workflows.sampling import check_method
 from medseg.workflows.settings import Settings
 
 if TYPE_CHECKING:
@@ -125,7 +127,7 @@ def rerun(
         settings, threads = _settings(records[names[0]], device, path)
         if settings.device not in loaded:
             loaded[settings.device] = load_bundle(root, device=settings.device)
-        ready = with_engine(loaded[settings.device], settings.engine, settings.method, threads=threads)
+        ready = on_engine(loaded[settings.device], settings.engine, threads=threads)
         if settings.method is not None:
             (check_instance_method if ready.finds_instances else check_method)(settings.method, ready)
         jobs.append((names, settings, ready))

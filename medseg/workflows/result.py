@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medseg.bundle.export_engine import on_engine
 from medseg.bundle.load import Bundle, load_bundle
 from medseg.errors import InputError, UsageError
 from medseg.readers.cases import find_cases, load_case
@@ -24,15 +25,16 @@ from medseg.readers.options import ReadOptions
 from medseg.volume import Volume
 from medseg.workflows.case_run import CaseResult, run_case
 from medseg.workflows.compute import computing
-from medseg.workflows.engine import engine_device, with_engine
+from medseg.workflows.engine import engine_device
 from medseg.workflows.identity.cases import identify
 from medseg.workflows.identity.guard import guarded
 from medseg.workflows.identity.teller import plain
 from medseg.workflows.instance_samples import check_instance_method
 from medseg.workflows.layout import CaseFiles
 from medseg.workflows.lock import output_lock
+from medseg.workflows.method import parse_method
 from medseg.workflows.resume import open_folder
-from medseg.workflows.sampling import check_method, parse_method
+from medseg.workflows.sampling import check_method
 from medseg.workflows.settings import Settings
 from medseg.workflows.stage import stage
 from medseg.workflows.view import open_result, what_to_view
@@ -177,7 +179,7 @@ def predict(
     )
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(os.fspath(bundle), device=settings.device)
-    bundle = with_engine(bundle, engine, method, threads=threads)
+    bundle = on_engine(bundle, engine, threads=threads)
     if method is not None:
         (check_instance_method if bundle.finds_instances else check_method)(method, bundle)
     start = time.perf_counter()

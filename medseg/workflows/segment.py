@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from medseg.bundle.load import Bundle
     from medseg.inferers.memory import Event
-    from medseg.workflows.sampling import Method
+    from medseg.workflows.method import Method
     from medseg.workflows.uncertainty import Uncertain
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from medseg.errors import UsageError
 from medseg.readers.options import ReadOptions
+from medseg.workflows.engine import check_engine
 
 if TYPE_CHECKING:
-    from medseg.workflows.sampling import Method
+    from medseg.workflows.method import Method
 
 DICOM_SEG = ("binary", "labelmap")
 
@@ -19,7 +20,7 @@ class Settings:
     """See the file.
 
     Args:
-        device: where the network runs, such as 'cpu' or 'cuda:0'.
+        device: where the network runs, such as 'cpu' or 'cuda:0'; 'auto' until torch has been asked.
         threads: CPU threads, None for torch's own choice.
         deterministic: only algorithms that give the same bits again.
         outside_domain: proceed where a scan lies outside the training data, and mark every output.
@@ -34,7 +35,8 @@ class Settings:
         deidentify: DICOM objects say nothing of the patient (PS3.15, basic profile).
 
     Raises:
-        UsageError: MS-U302 settings that contradict each other.
+        UsageError: MS-U302 settings that contradict each other; MS-U311 to MS-U313 an engine that is unknown or cannot do
+            that.
     """
 
     device: str = "cpu"
@@ -52,6 +54,7 @@ class Settings:
     deidentify: bool = False
 
     def __post_init__(self) -> None:
+        check_engine(self.engine, self.device, self.method)
         if self.mrb and not self.views:
             raise UsageError("MS-U302", "--mrb is a view, and --no-views leaves them out", mend="give one of the two")
         if self.deidentify and self.dicom is None:

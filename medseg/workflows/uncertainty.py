@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from medseg.labels import LabelTable
     from medseg.volume import Volume
     from medseg.workflows.doubt import Doubt
-    from medseg.workflows.sampling import Method
+    from medseg.workflows.method import Method
 
 
 @dataclass(frozen=True, eq=False)

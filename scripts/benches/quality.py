@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from uncertainty import BUNDLE, hippocampus, row, scored
 
 from medseg.bundle.load import load_bundle
-from medseg.workflows.sampling import parse_method
+from medseg.workflows.method import parse_method
 
 WAYS = ("mc", "tta", "ensemble")
 

@@ -21,7 +21,7 @@ from medseg.metrics.error_detection import pooled_error_detection
 from medseg.metrics.quality import quality_agreement
 from medseg.metrics.regions import near
 from medseg.training.calibrate import cross_fit
-from medseg.workflows.sampling import parse_method
+from medseg.workflows.method import parse_method
 
 BUNDLE = "hippocampus_mri_segmentation"
 SAMPLES = 20

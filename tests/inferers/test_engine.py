@@ -15,6 +15,7 @@ from torch import nn
 from medseg.errors import BundleError, MissingExtraError, UsageError
 from medseg.inferers import engine as engines
 from medseg.inferers.engine import Engine, engine_of, library
+from medseg.inferers.engine_names import SUFFIXES
 from medseg.inferers.ensemble import Ensemble
 from medseg.inferers.mirrored import Mirror, Mirrored
 from medseg.inferers.sliding import SlidingWindowInferer
@@ -154,7 +155,7 @@ def test_what_the_library_cannot_compute_is_told_with_the_way_out(kind, engine):
 
 
 def test_a_broken_file_is_refused(kind, tmp_path):
-    path = tmp_path / f"model{engines.SUFFIXES[kind]}"
+    path = tmp_path / f"model{SUFFIXES[kind]}"
     path.write_bytes(b"no network")
     with pytest.raises(BundleError, match="cannot open it") as refused:
         Engine(path, kind)

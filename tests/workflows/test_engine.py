@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 import medseg
+from medseg.bundle.export_engine import on_engine
 from medseg.bundle.load import load_bundle
 from medseg.errors import BundleError, OutputError, UsageError
-from medseg.workflows.engine import describe_engine, engine_device, with_engine
+from medseg.workflows.engine import check_engine, describe_engine, engine_device
 from medseg.workflows.export import export
+from medseg.workflows.method import parse_method
 from medseg.workflows.predict import predict
-from medseg.workflows.sampling import parse_method
 
 if absent := [name for name in ("onnx", "onnxscript", "onnxruntime", "openvino") if find_spec(name) is None]:
     pytest.skip(f"{absent[0]} absent (install medseg[export])", allow_module_level=True)
@@ -90,8 +91,8 @@ def test_dropout_needs_torch(bundle, scan):
         medseg.predict(scan, bundle, engine="openvino", uncertainty="mc:5")
     assert refused.value.code == "MS-U312"
     assert "tta or ensemble with --engine openvino" in refused.value.mend
-    loaded = load_bundle(bundle)
-    assert with_engine(loaded, "torch", parse_method("mc:5")) is loaded
+    check_engine("torch", "cuda", parse_method("mc:5"))
+    check_engine("openvino", "cpu", parse_method("tta"))
 
 
 def test_a_stale_export_is_refused_before_any_scan_is_read(bundle, scans, tmp_path):
@@ -122,4 +123,4 @@ def test_other_engines_run_on_the_cpu():
 def test_a_network_is_described_by_its_engine(bundle):
     loaded = load_bundle(bundle)
     assert describe_engine(loaded.network) == {"engine": "torch"}
-    assert describe_engine(with_engine(loaded, "onnx", None).network)["engine_file"] == "model.onnx"
+    assert describe_engine(on_engine(loaded, "onnx").network)["engine_file"] == "model.onnx"

@@ -13,8 +13,8 @@ from medseg.inferers.dropout import channel_mask
 from medseg.labels import LabelTable
 from medseg.workflows.instance_samples import check_instance_method
 from medseg.workflows.measure import measure
+from medseg.workflows.method import parse_method
 from medseg.workflows.predict import predict
-from medseg.workflows.sampling import parse_method
 from medseg.workflows.segment import segment
 from tests.workflows.instance_network import CLASSES, Dropping, Pieces, finding
 

@@ -17,6 +17,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from medseg.bundle.uncertainty import Declared
 from medseg.errors import BundleError, InputError, MemoryLimitError, OutputError, UsageError
@@ -24,7 +25,7 @@ from medseg.networks import UNet
 from medseg.workflows.lock import output_lock
 from medseg.workflows.rank import default_method, rank
 from medseg.workflows.ranking.measures import CRITERIA
-from medseg.workflows.reporter import Reporter
+from medseg.workflows.reporter import ConsoleReporter, Reporter
 from medseg.writers.atomic import sha256
 from medseg.writers.nifti import write_nifti
 from tests.workflows.conftest import AFFINE, blocks
@@ -179,6 +180,19 @@ def test_one_unreadable_file(pool, toy, tmp_path):
     assert "1 not looked at" in page
     assert not (tmp_path / "out" / "some").exists()
     assert [failure["case"] for failure in report.to_json()["failed"]] == ["some"]
+
+
+def test_what_headers_refuse_is_told_before_the_bundle_loads(pool, tmp_path, capsys):
+    (pool / "some.nii.gz").write_bytes(b"")
+    (tmp_path / "bundle" / "configs").mkdir(parents=True)
+    (tmp_path / "bundle" / "configs" / "metadata.json").write_text("{", encoding="utf-8")
+    with pytest.raises(BundleError, match="metadata") as caught:
+        rank(pool, tmp_path / "bundle", tmp_path / "out", progress=ConsoleReporter(Console(stderr=True)))
+    assert caught.value.code == "MS-B104"
+    said = capsys.readouterr().err
+    assert "1 of 3 cases are refused by their headers" in said
+    assert "MS-F104" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_case_bad(pool, toy, tmp_path):

@@ -18,8 +18,8 @@ from medseg.labels import LabelTable
 from medseg.readers.nrrd import read_nrrd
 from medseg.readers.options import ReadOptions
 from medseg.volume import Volume
+from medseg.workflows.method import parse_method
 from medseg.workflows.predict import predict
-from medseg.workflows.sampling import parse_method
 from medseg.workflows.segment import segment
 from medseg.workflows.stuff import stuff_values
 from medseg.writers.nifti import write_nifti

@@ -29,8 +29,9 @@ from medseg.labels import LabelTable
 from medseg.readers.nifti import read_nifti
 from medseg.transforms.preprocess import RestoreGridd, ToNetworkGridd
 from medseg.workflows import layout
+from medseg.workflows.method import parse_method
 from medseg.workflows.predict import predict
-from medseg.workflows.sampling import check_method, parse_method, sampler, walker
+from medseg.workflows.sampling import check_method, sampler, walker
 from medseg.workflows.segment import segment
 from medseg.writers.atomic import move
 from medseg.writers.nifti import write_nifti
@@ -388,19 +389,29 @@ def test_no_views_leaves_them_out(scan, tmp_path):
     ("words", "code"),
     [
         ({"uncertainty": "dropout"}, "MS-U307"),
-        ({"uncertainty": "mc:1"}, "MS-U147"),
-        ({"uncertainty": "mc:256"}, "MS-U147"),
-        ({"uncertainty": "tta"}, "MS-U149"),
-        ({"uncertainty": "ensemble"}, "MS-U308"),
         ({"samples": True}, "MS-U302"),
         ({"mrb": True, "views": False}, "MS-U302"),
         ({"dicom": "fractional"}, "MS-U302"),
+        ({"engine": "tensorrt"}, "MS-U311"),
+        ({"engine": "onnx", "uncertainty": "mc:5"}, "MS-U312"),
+        ({"engine": "onnx", "device": "cuda"}, "MS-U313"),
     ],
 )
-def test_what_cannot_be_done_is_said_before_any_scan_is_read(scan, tmp_path, words, code):
+def test_wrong_words_are_told_before_anything_is_looked_for(tmp_path, words, code):
+    with pytest.raises(UsageError) as caught:
+        predict(tmp_path / "absent.nii.gz", tmp_path / "no-bundle", tmp_path / "out", **words)
+    assert caught.value.code == code
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [("mc:1", "MS-U147"), ("mc:256", "MS-U147"), ("tta", "MS-U149"), ("ensemble", "MS-U308")],
+)
+def test_what_the_bundle_cannot_do_is_said_before_any_scan_is_read(scan, tmp_path, words, code):
     plain = bundle(tmp_path, uncertainty=Declared(), members=lambda: (Sided(),))
     with pytest.raises(UsageError) as caught:
-        predict(scan, plain, tmp_path / "out", **words)
+        predict(scan, plain, tmp_path / "out", uncertainty=words)
     assert caught.value.code == code
     assert not (tmp_path / "out").exists()
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from medseg.readers.cases import Case
     from medseg.workflows.identity.cases import Identity
     from medseg.workflows.identity.teller import Teller
-    from medseg.workflows.sampling import Method
+    from medseg.workflows.method import Method
 
 PREVIEW, RECORD = "preview.png", "record.json"
 

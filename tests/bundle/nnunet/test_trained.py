@@ -24,7 +24,7 @@ from medseg.bundle.nnunet import import_nnunet
 from medseg.bundle.nnunet.architecture import network_def
 from medseg.bundle.nnunet.checkpoint import without_duplicates
 from medseg.networks import NnunetUNet
-from medseg.workflows.sampling import parse_method
+from medseg.workflows.method import parse_method
 from medseg.workflows.segment import segment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]

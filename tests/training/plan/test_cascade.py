@@ -19,7 +19,7 @@ from medseg.training.plan.plan import plan_bundle
 from medseg.training.plan.sources import find_source
 from medseg.training.plan.spacing import sizes_at
 from medseg.training.train import train_bundle
-from medseg.workflows.sampling import Method
+from medseg.workflows.method import Method
 from medseg.workflows.segment import segment
 
 MM = (1.0, 1.0, 1.0)

@@ -13,7 +13,7 @@ from medseg.bundle.load import load_bundle
 from medseg.readers.open import read
 from medseg.training.plan.plan import plan_bundle
 from medseg.training.train import train_bundle
-from medseg.workflows.sampling import parse_method
+from medseg.workflows.method import parse_method
 from medseg.workflows.segment import segment
 
 

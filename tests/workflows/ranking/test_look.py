@@ -15,8 +15,8 @@ from medseg.bundle.uncertainty import Declared
 from medseg.errors import DomainError, MemoryLimitError
 from medseg.readers.cases import find_cases, load_case
 from medseg.volume import Volume
+from medseg.workflows.method import parse_method
 from medseg.workflows.ranking.look import How, look_at, read_look
-from medseg.workflows.sampling import parse_method
 from medseg.writers.nifti import write_nifti
 from tests.workflows.conftest import AFFINE, blocks
 
