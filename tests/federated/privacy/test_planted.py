@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import importlib.util
 import io
 import os
 import pickle
@@ -21,17 +20,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.federated.privacy import planted
+
 HERE = Path(__file__).parent
-
-
-def load(name: str):
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-planted = load("planted")
 
 
 @pytest.fixture

@@ -4,18 +4,19 @@ damaged, so that its error speaks of the file. All that any process sends is rec
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 pytest.importorskip("nvflare", reason='no NVFLARE (pip install "medseg[federated]")')
+
+from tests.federated.federation import ended, federated
+from tests.federated.privacy import planted
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.endurance,
@@ -26,59 +27,24 @@ HERE = Path(__file__).parent
 SITES = ("site-1", "site-2", "site-3")
 
 
-def load(path: Path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-planted = load(HERE / "planted.py")
-loopback = load(HERE.parent / "test_loopback.py")
-
-
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory, small_recipe, cubes):
     """Server and three sites after one training; what they sent lies in root/sent."""
-    from medseg.federated.kits.prepare import prepare
-
-    root = tmp_path_factory.mktemp("planted")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (root / "project.yaml").write_text(
-        f"name: cubes\nserver: {{host: localhost, port: {port}, organisation: uni}}\nsites:\n"
-        + "".join(f"  - {{name: {name}, organisation: hospital}}\n" for name in SITES)
-        + "admins:\n  - {email: lead@example.org, organisation: uni}\nheart_beat_timeout_s: 30\n",
-        encoding="utf-8",
-    )
-    prepare(root / "project.yaml", root / "made", bundle=small_recipe)
-    data = {}
+    root, data = tmp_path_factory.mktemp("planted"), {}
     for n, name in enumerate(SITES):
         data[name] = cubes(root / f"scans-{n}", range(10 * n, 10 * n + 4), prefix=f"{planted.NAME}_{n}")
         for image in sorted((data[name] / "imagesTr").iterdir()):
             planted.plant(image)
             if name == "site-3":
                 image.write_bytes(image.read_bytes()[:1000])
-    patch = pytest.MonkeyPatch()
-    patch.setenv("PYTHONPATH", str(HERE / "recorder"), prepend=os.pathsep)
-    patch.setenv("MEDSEG_RECORD", str(root / "sent"))
-    found = loopback.Federation(root, small_recipe, data)
-    try:
-        found.serve()
-        for name in SITES:
-            found.be(name)
-        found.connected(*SITES)
-        code, job, told = loopback.ended(found.submitted("planted", steps=2))
-        assert code == 0, told
-        (root / "told.txt").write_text(json.dumps(job) + told, encoding="utf-8")
-        yield found
-    finally:
-        patch.undo()
-        left = [one for name in list(found.running) for one in found.family(name)] + found.job_processes()
-        for one in left:
-            one.kill()
-        psutil.wait_procs(left, timeout=10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(HERE / "recorder"), prepend=os.pathsep)
+        patch.setenv("MEDSEG_RECORD", str(root / "sent"))
+        with federated(root, small_recipe, data) as found:
+            code, job, told = ended(found.submitted("planted", steps=2))
+            assert code == 0, told
+            (root / "told.txt").write_text(json.dumps(job) + told, encoding="utf-8")
+            yield found
 
 
 def test_inside_the_sites_both_are_there(ran):
