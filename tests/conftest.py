@@ -146,6 +146,15 @@ def _needs_gpu(request):
             pytest.skip("gpu: none on this machine")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests that share a fixture of their module run in one of pytest's workers, so that it is made once (xdist)."""
+    for item in items:
+        made_by = item._fixtureinfo.name2fixturedefs.values()
+        if any(one.scope == "module" for definitions in made_by for one in definitions):
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(item.config.rootpath).as_posix()))
+
+
 def pytest_terminal_summary(terminalreporter):
     """What tests/faults counted, in one table: a reader sees how much was tried, and that all of it held."""
     reports = [one for of in terminalreporter.stats.values() for one in of if hasattr(one, "when")]

@@ -1,6 +1,7 @@
 """A federation over real gRPC with mutual TLS on this machine: a server and three sites, each a process of its own.
 
-One server serves all tests. Sites are killed as machines die: with SIGKILL, their training too, without a word to anybody.
+One server serves all tests (tests/conftest.py keeps them in one of pytest's workers). Sites are killed as machines die:
+with SIGKILL, their training too, without a word to anybody.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("loopback"),  # one server, in one of pytest's workers
     pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX"),
 ]
 
