@@ -28,7 +28,7 @@ def test_every_site_has_a_score_by_every_model_and_the_model_of_all_segments(dat
     assert done.returncode == 0, done.stderr[-4000:]
     assert {row["peer"] for row in json.loads(done.stdout)} >= {"alone north", "alone east", "alone south"}
 
-    with (tmp_path / "fedprox" / "table.csv").open(encoding="utf-8") as file:
+    with (tmp_path / "fedavg" / "table.csv").open(encoding="utf-8") as file:
         rows = {row["site"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["north", "east", "south", "test", "mean", "worst"]
     assert list(rows["north"]) == ["site", "training cases", *MODELS]
@@ -36,11 +36,11 @@ def test_every_site_has_a_score_by_every_model_and_the_model_of_all_segments(dat
     assert all(math.isfinite(score) and 0 <= score <= 1 for score in scores)
     assert rows["test"]["training cases"] == "0"
 
-    sent = (tmp_path / "fedprox" / "work" / "east" / "audit.jsonl").read_text(encoding="utf-8").splitlines()
+    sent = (tmp_path / "fedavg" / "work" / "east" / "audit.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["verdict"] for line in sent] == ["sent"] * 3  # two updates, and the last scores
 
     scan = min((tmp_path / "data" / "test" / "imagesTr").iterdir())
-    words = ["predict", str(scan), "-o", str(tmp_path / "out"), "-b", str(tmp_path / "fedprox" / "global")]
+    words = ["predict", str(scan), "-o", str(tmp_path / "out"), "-b", str(tmp_path / "fedavg" / "global")]
     predicted = subprocess.run([sys.executable, "-m", "medseg", *words], capture_output=True, text=True, check=False)
     assert predicted.returncode == 0, predicted.stderr[-4000:]
     assert list((tmp_path / "out").glob("*/segmentation.nii.gz"))
