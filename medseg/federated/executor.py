@@ -41,6 +41,7 @@ from medseg.federated.overrides import check_overrides
 from medseg.federated.results import write_result
 from medseg.federated.site_check import require_apart, require_sides
 from medseg.federated.site_file import read_site_file
+from medseg.federated.site_recipe import SiteRecipe
 from medseg.labels import LabelTable
 from medseg.writers.atomic import write_json
 
@@ -99,7 +100,7 @@ class MedsegExecutor(Executor):
             if task_name == VALIDATE:
                 return self._validate(dxo, fl_ctx)
             if task_name == COUNT:
-                return DXO(DataKind.METRICS, data={"cases": float(self._open(fl_ctx).cases)}).to_shareable()
+                return DXO(DataKind.METRICS, data={"cases": float(self._open(fl_ctx).recipe.cases)}).to_shareable()
         except Exception as error:
             known = cause_of(error)
             logging.getLogger(__name__).exception("the task failed; nothing of it was sent")
@@ -111,18 +112,18 @@ class MedsegExecutor(Executor):
         local, how = self._open(fl_ctx), Algorithm.from_json(self.algorithm)
         weights, control = without_control(dxo.data)
         number = int((dxo.meta or {})[ROUND])
-        scores = local.validate(weights, number) if dxo.get_meta_prop(SCORE) or local.held_out else {}
-        if local.held_out:
+        scores = local.validate(weights, number) if dxo.get_meta_prop(SCORE) or local.recipe.held_out else {}
+        if local.recipe.held_out:
             return DXO(DataKind.METRICS, data=scalar_metrics(scores)).to_shareable()
         trained = local.round(
             weights, number, control=control, abort=lambda: abort_signal.triggered,
-            watch=lambda step, of, loss: self._tell(local.out, number, step, of, loss),
+            watch=lambda step, of, loss: self._tell(local.recipe.out, number, step, of, loss),
         )  # fmt: skip
         if trained is None:
             return make_reply(ReturnCode.TASK_ABORTED)
         diff = difference(travelling(trained.state, how.personal), weights)
         changed = {name: trained.control[name] for name in control}
-        update = Update(with_control(diff, changed), local.cases, trained.steps, {**scores, **trained.metrics})
+        update = Update(with_control(diff, changed), local.recipe.cases, trained.steps, {**scores, **trained.metrics})
         return update_to_dxo(update).to_shareable()
 
     def _validate(self, dxo: DXO, fl_ctx: FLContext) -> Shareable:
@@ -132,9 +133,11 @@ class MedsegExecutor(Executor):
         scores = local.validate(weights, how.rounds)
         own = local.state()
         final = completed(own, weights)
-        write_result(local.root, final, local.out / GLOBAL)
-        if not local.held_out:
-            write_result(local.root, final if how.personal else own, local.out / OWN, local.training_cases())
+        write_result(local.recipe.root, final, local.recipe.out / GLOBAL)
+        if not local.recipe.held_out:
+            write_result(
+                local.recipe.root, final if how.personal else own, local.recipe.out / OWN, local.recipe.training_cases()
+            )
         self._leave(resume=True)
         return DXO(DataKind.METRICS, data=scalar_metrics(scores)).to_shareable()
 
@@ -152,13 +155,13 @@ class MedsegExecutor(Executor):
             if said.look:
                 require_sides(Path(said.data), root)
             work = Path(said.work or Path(workspace.get_root_dir(), "medseg_work")) / Path(self.run).name
-            local = LocalTraining(
+            recipe = SiteRecipe(
                 root, Path(said.data), work, Algorithm.from_json(self.algorithm),
-                validation=said.validation, held_out=said.held_out, overrides=wanted, resume=self.resume,
+                validation=said.validation, held_out=said.held_out, overrides=wanted,
             )  # fmt: skip
             if not said.held_out:
-                require_apart(local)
-            self._local = local
+                require_apart(recipe)
+            self._local = LocalTraining(recipe, resume=self.resume)
         return self._local
 
     def _leave(self, *, resume: bool) -> None:

@@ -17,19 +17,18 @@ from medseg.errors import InputError
 from medseg.federated.corrections import ControlVariates, ProximalPull
 from medseg.federated.exchange import completed
 from medseg.federated.scores import scores_of
-from medseg.federated.site_recipe import SiteRecipe, quiet
+from medseg.federated.site_recipe import quiet
 from medseg.training.checkpoint_file import checkpoints
 from medseg.training.checkpoints import Checkpoints
 from medseg.training.random_state import random_state, set_random_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
     from ignite.engine import Engine
     from torch import Tensor
 
-    from medseg.federated.algorithm import Algorithm
+    from medseg.federated.site_recipe import SiteRecipe
 
 
 @dataclass(frozen=True)
@@ -50,40 +49,17 @@ class Trained:
 
 
 class LocalTraining:
-    """A bundle on one site's cases. Nothing is read before the first round or validation.
+    """A site's recipe at work. Nothing is read before the first round or validation.
 
     Args:
-        bundle: folder or shipped name.
-        data: this site's cases, as `medseg train` takes them.
-        out: folder of what stays here: TensorBoard's events, curves, checkpoints.
-        algorithm: rounds, steps of a round, corrections.
-        validation: names of the cases that validate; () as the recipe says.
-        held_out: every case validates, none trains.
+        recipe: a bundle on this site's cases; its `out` gets TensorBoard's events, curves, checkpoints.
         trains: False: only `validate` will be asked for, so no trainer is built.
-        overrides: `id -> value` of train.json beside those of this module.
-        resume: go on from the checkpoint of the last round in `out`, where there is one.
+        resume: go on from the checkpoint of the last round in the recipe's `out`, where there is one.
     """
 
-    def __init__(
-        self,
-        bundle: str | Path,
-        data: Path,
-        out: Path,
-        algorithm: Algorithm,
-        *,
-        validation: Sequence[str] = (),
-        held_out: bool = False,
-        trains: bool = True,
-        overrides: Mapping[str, Any] | None = None,
-        resume: bool = False,
-    ) -> None:
-        self._recipe = SiteRecipe(
-            bundle, data, out, algorithm, validation=validation, held_out=held_out, overrides=overrides
-        )
-        self.root, self.data, self.out = self._recipe.root, self._recipe.data, self._recipe.out
-        self.algorithm = algorithm
-        self.held_out = held_out
-        self.trains = trains and not held_out
+    def __init__(self, recipe: SiteRecipe, *, trains: bool = True, resume: bool = False) -> None:
+        self.recipe = recipe
+        self.trains = trains and not recipe.held_out
         self.aborted = False
         self._resume = resume
         self._until = 0
@@ -93,23 +69,10 @@ class LocalTraining:
         self._trainer: Any = None
 
     @property
-    def cases(self) -> int:
-        """Training cases of this site, 0 where it is held out."""
-        return 0 if self.held_out else len(self.training_cases())
-
-    def training_cases(self) -> list[dict[str, Any]]:
-        """MONAI's data list of the training cases, each once: a recipe may show a small set several times in an epoch."""
-        return list({str(one["image"]): one for one in self._recipe.build("train#dataset#data")}.values())
-
-    def validation_cases(self) -> list[dict[str, Any]]:
-        """MONAI's data list of the validation cases."""
-        return list(self._recipe.build("validate#dataset#data") or ())
-
-    @property
     def steps(self) -> int:
         """Of a round."""
         self._ready()
-        return self._recipe.epochs * self._trainer.state.epoch_length
+        return self.recipe.epochs * self._trainer.state.epoch_length
 
     def round(
         self,
@@ -137,14 +100,14 @@ class LocalTraining:
         """
         self._ready(number)
         trainer, length = self._trainer, self._trainer.state.epoch_length
-        network = self._recipe.build("network")
+        network = self.recipe.build("network")
         network.load_state_dict(completed(network.state_dict(), received))
         self._pull.begin()
         if self._variates is not None:
             self._variates.begin(control or {})
-        trainer.state.epoch = number * self._recipe.epochs
-        trainer.state.iteration = number * self._recipe.epochs * length
-        self._until, self._losses, self.aborted = (number + 1) * self._recipe.epochs, [], False
+        trainer.state.epoch = number * self.recipe.epochs
+        trainer.state.iteration = number * self.recipe.epochs * length
+        self._until, self._losses, self.aborted = (number + 1) * self.recipe.epochs, [], False
         self._watch, self._abort = watch, abort
         began = time.monotonic()
         with quiet():
@@ -172,25 +135,23 @@ class LocalTraining:
         """
         if self.trains:  # first: MONAI's DataLoader resets torch's generator, so the order of building counts
             self._ready(number)
-        evaluator = self._recipe.build("validate#evaluator")
+        evaluator = self.recipe.build("validate#evaluator")
         if evaluator is None:
             return {}
-        network = self._recipe.build("network")
+        network = self.recipe.build("network")
         kept, random = {k: v.clone() for k, v in evaluator.network.state_dict().items()}, random_state()
         evaluator.network.load_state_dict(completed(network.state_dict(), received))
         try:
             with quiet():
-                evaluator.run(number * self._recipe.epochs + 1 if self._trainer is not None else 1)
+                evaluator.run(number * self.recipe.epochs + 1 if self._trainer is not None else 1)
         finally:
             evaluator.network.load_state_dict(kept)
             set_random_state(random)
-        return scores_of(evaluator, self._recipe.structures)
+        return scores_of(evaluator, self.recipe.structures)
 
     def state(self) -> dict[str, Tensor]:
         """The network's whole state dict, on the CPU."""
-        return {
-            name: value.detach().cpu().clone() for name, value in self._recipe.build("network").state_dict().items()
-        }
+        return {name: value.detach().cpu().clone() for name, value in self.recipe.build("network").state_dict().items()}
 
     def close(self) -> None:
         """Draw the last curves; give back what a trusted bundle's scripts took."""
@@ -198,40 +159,40 @@ class LocalTraining:
         if trainer is not None and not self.aborted and trainer.state.epoch >= trainer.state.max_epochs:
             with quiet():
                 trainer.run()
-        self._recipe.close()
+        self.recipe.close()
 
     def _ready(self, number: int = 0) -> None:
         """Build the trainer and hang the hooks of rounds behind its own handlers."""
         if self._trainer is not None:
             return
-        if not len(self._recipe.build("train#dataloader")):
+        if not len(self.recipe.build("train#dataloader")):
             raise InputError(
-                "MS-J013", f"{self.cases} training cases do not fill one batch", file=self.data,
+                "MS-J013", f"{self.recipe.cases} training cases do not fill one batch", file=self.recipe.data,
                 mend="add cases, or lower batch_size in the train.json of the bundle that all sites use",
             )  # fmt: skip
-        trainer = self._recipe.build("train#trainer")
-        network = self._recipe.build("network")
-        self._pull = ProximalPull(network, self.algorithm.mu)
-        self._variates = ControlVariates(network) if self.algorithm.control_variates else None
+        trainer = self.recipe.build("train#trainer")
+        network = self.recipe.build("network")
+        self._pull = ProximalPull(network, self.recipe.algorithm.mu)
+        self._variates = ControlVariates(network) if self.recipe.algorithm.control_variates else None
         for hook in (self._pull, self._variates):
             if hook is not None:
                 hook.attach(trainer)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._after_step)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
-        parts = self._recipe.build("checkpoint") or {"model": network, "optimizer": self._recipe.build("optimizer")}
+        parts = self.recipe.build("checkpoint") or {"model": network, "optimizer": self.recipe.build("optimizer")}
         parts = {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
         if self._variates is not None:
             parts["control"] = self._variates
-        self._saver = Checkpoints(str(self.out / "models"), parts)
+        self._saver = Checkpoints(str(self.recipe.out / "models"), parts)
         self._trainer = trainer
-        self._restore(number * self._recipe.epochs * trainer.state.epoch_length if self._resume else -1)
+        self._restore(number * self.recipe.epochs * trainer.state.epoch_length if self._resume else -1)
 
     def _restore(self, iteration: int) -> None:
         """Go on from the last round that counted; checkpoints of later ones, or of an earlier run, are removed."""
-        for path in checkpoints(self.out / "models"):
+        for path in checkpoints(self.recipe.out / "models"):
             if int(path.name.split("_")[1].split("-")[0]) > iteration:
                 path.unlink()
-        if checkpoints(self.out / "models"):
+        if checkpoints(self.recipe.out / "models"):
             self._saver.restore(self._trainer)
 
     def _after_step(self, engine: Engine) -> None:
@@ -239,7 +200,7 @@ class LocalTraining:
         loss = float((output if isinstance(output, dict) else output[0])["loss"])
         self._losses.append(loss)
         if self._watch is not None:
-            self._watch(len(self._losses), self._recipe.epochs * (engine.state.epoch_length or 1), loss)
+            self._watch(len(self._losses), self.recipe.epochs * (engine.state.epoch_length or 1), loss)
         if self._abort is not None and self._abort():
             self.aborted = True
             engine.terminate_epoch()

@@ -21,18 +21,18 @@ from medseg.training.sides import check_sides
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from medseg.federated.local_training import LocalTraining
+    from medseg.federated.site_recipe import SiteRecipe
 
 
-def require_apart(local: LocalTraining) -> None:
+def require_apart(recipe: SiteRecipe) -> None:
     """Refuse cases that train and validate.
 
     Raises:
         DatasetError: MS-T140 with every case that does.
     """
-    train, validation = local.training_cases(), local.validation_cases()
+    train, validation = recipe.training_cases(), recipe.validation_cases()
     if all(isinstance(one, dict) and {"image", "label"} <= set(one) for one in (*train, *validation)):
-        check_sides(train, validation, local.data)
+        check_sides(train, validation, recipe.data)
 
 
 def require_sides(data: Path, bundle: Path) -> None:

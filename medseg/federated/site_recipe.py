@@ -78,6 +78,19 @@ class SiteRecipe:
         """Names of the bundle's labels."""
         return [str(one["name"]) for one in self._opened().get("labels") or ()]
 
+    @property
+    def cases(self) -> int:
+        """Training cases of this site, 0 where it is held out."""
+        return 0 if self.held_out else len(self.training_cases())
+
+    def training_cases(self) -> list[dict[str, Any]]:
+        """MONAI's data list of the training cases, each once: a recipe may show a small set several times in an epoch."""
+        return list({str(one["image"]): one for one in self.build("train#dataset#data")}.values())
+
+    def validation_cases(self) -> list[dict[str, Any]]:
+        """MONAI's data list of the validation cases."""
+        return list(self.build("validate#dataset#data") or ())
+
     def build(self, key: str) -> Any:
         """A part of train.json, the same object each time; None where the recipe has none.
 

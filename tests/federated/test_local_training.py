@@ -11,6 +11,7 @@ from medseg.federated.algorithm import Algorithm
 from medseg.federated.exchange import completed, difference, travelling
 from medseg.federated.initial import initial_state
 from medseg.federated.local_training import LocalTraining
+from medseg.federated.site_recipe import SiteRecipe
 from medseg.training.checkpoint_file import latest_sound
 from medseg.training.train import train_bundle
 
@@ -19,9 +20,13 @@ def algorithm(**said):
     return Algorithm("test", **{"rounds": 3, "local_epochs": 1, **said})
 
 
+def training(recipe, data, out, how, *, resume=False, **options):
+    return LocalTraining(SiteRecipe(recipe, data, out, how, **options), resume=resume)
+
+
 def trained(recipe, data, out, how, rounds=None, *, start=0, state=None, **options):
     """Rounds of one site alone: what it sends goes through the server's arithmetic and back."""
-    local = LocalTraining(recipe, data, out, how, **options)
+    local = training(recipe, data, out, how, **options)
     state = initial_state(recipe).state if state is None else state
     for number in range(start, how.rounds if rounds is None else rounds):
         sent = travelling(state, how.personal)
@@ -48,7 +53,7 @@ def test_one_site_alone_is_medseg_train(small_recipe, data, tmp_path):
     found, local = trained(small_recipe, data, tmp_path / "site", algorithm())
     assert furthest(found, wanted) <= 1e-6
     assert furthest(found, before) > 1e-3  # and it has learnt
-    assert local.cases == 6  # a fifth of seven validates
+    assert local.recipe.cases == 6  # a fifth of seven validates
     steps, _ = trained(small_recipe, data, tmp_path / "steps", algorithm(local_epochs=None, local_steps=3, rounds=3))
     assert furthest(steps, wanted) <= 1e-6  # the same nine steps
 
@@ -77,7 +82,7 @@ def test_a_pull_keeps_the_weights_near_the_global_ones(small_recipe, data, tmp_p
 def test_validation_scores_the_global_weights_and_changes_nothing(small_recipe, data, tmp_path):
     how = algorithm(rounds=2)
     plain, _ = trained(small_recipe, data, tmp_path / "plain", how)
-    local = LocalTraining(small_recipe, data, tmp_path / "validated", how)
+    local = training(small_recipe, data, tmp_path / "validated", how)
     state = initial_state(small_recipe).state
     for number in range(2):
         scores = local.validate(travelling(state), number)
@@ -93,15 +98,15 @@ def test_validation_scores_the_global_weights_and_changes_nothing(small_recipe, 
 
 
 def test_a_held_out_site_validates_every_case(small_recipe, data, tmp_path):
-    local = LocalTraining(small_recipe, data, tmp_path / "out", algorithm(), held_out=True)
+    local = training(small_recipe, data, tmp_path / "out", algorithm(), held_out=True)
     assert local.validate(travelling(initial_state(small_recipe).state))
-    assert local.cases == 0
-    assert len(local.validation_cases()) == 7
+    assert local.recipe.cases == 0
+    assert len(local.recipe.validation_cases()) == 7
 
 
 def test_personal_entries_are_not_overwritten(small_recipe, data, tmp_path):
     how = algorithm(rounds=2, local_epochs=1, personal=(r"\.bias$",))
-    local = LocalTraining(small_recipe, data, tmp_path / "out", how)
+    local = training(small_recipe, data, tmp_path / "out", how)
     state = initial_state(small_recipe).state
     first = local.round(travelling(state, how.personal), 0).state
     zeros = {name: torch.zeros_like(value) for name, value in travelling(state, how.personal).items()}
@@ -113,7 +118,7 @@ def test_personal_entries_are_not_overwritten(small_recipe, data, tmp_path):
 
 
 def test_an_aborted_round_gives_nothing_and_the_next_one_is_whole(small_recipe, data, tmp_path):
-    local = LocalTraining(small_recipe, data, tmp_path / "out", algorithm(local_epochs=2))
+    local = training(small_recipe, data, tmp_path / "out", algorithm(local_epochs=2))
     sent = travelling(initial_state(small_recipe).state)
     seen = []
     assert local.round(sent, 0, abort=lambda: len(seen) == 2, watch=lambda *told: seen.append(told)) is None
@@ -125,7 +130,7 @@ def test_an_aborted_round_gives_nothing_and_the_next_one_is_whole(small_recipe, 
 def test_what_cannot_train_is_refused_by_name(small_recipe, cubes, tmp_path):
     sent = travelling(initial_state(small_recipe).state)
     with pytest.raises(InputError, match="MS-T103"):
-        LocalTraining(small_recipe, tmp_path / "none", tmp_path / "out", algorithm()).round(sent, 0)
+        training(small_recipe, tmp_path / "none", tmp_path / "out", algorithm()).round(sent, 0)
     few = cubes(tmp_path / "few", range(2))
     with pytest.raises(InputError, match=r"MS-J013 [\s\S]*1 training cases"):
-        LocalTraining(small_recipe, few, tmp_path / "out", algorithm()).round(sent, 0)
+        training(small_recipe, few, tmp_path / "out", algorithm()).round(sent, 0)

@@ -11,8 +11,8 @@ import pytest
 
 from medseg.errors import InputError
 from medseg.federated.algorithm import Algorithm
-from medseg.federated.local_training import LocalTraining
 from medseg.federated.site_check import require_apart, require_sides
+from medseg.federated.site_recipe import SiteRecipe
 from medseg.training.plan.problems import DatasetError
 
 
@@ -56,8 +56,8 @@ def test_without_names_that_say_a_side_nothing_is_read(small_recipe, tmp_path):
 def test_a_case_that_trains_and_validates_is_refused(small_recipe, cubes, tmp_path):
     data = cubes(tmp_path / "data", range(4))
     how = Algorithm("test")
-    require_apart(LocalTraining(small_recipe, data, tmp_path / "out", how, validation=("cube_00",)))
+    require_apart(SiteRecipe(small_recipe, data, tmp_path / "out", how, validation=("cube_00",)))
     for sub in ("imagesTr", "labelsTr"):
         shutil.copy(data / sub / "cube_01.nii.gz", data / sub / "copy.nii.gz")
     with pytest.raises(DatasetError, match="MS-T140"):
-        require_apart(LocalTraining(small_recipe, data, tmp_path / "out", how, validation=("copy",)))
+        require_apart(SiteRecipe(small_recipe, data, tmp_path / "out", how, validation=("copy",)))

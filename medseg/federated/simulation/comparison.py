@@ -14,6 +14,7 @@ from medseg.federated.local_training import LocalTraining
 from medseg.federated.results import write_result
 from medseg.federated.server_table import key_metric
 from medseg.federated.simulation.sites import link_cases
+from medseg.federated.site_recipe import SiteRecipe
 from medseg.training.checkpoint_file import checkpoints, latest_sound
 from medseg.training.cross_validation import names_of
 
@@ -67,11 +68,12 @@ def references(
     work = {f"alone-{site}": taken for site, taken in steps.items()} | {"central": sum(steps.values())}
     for name, (data, validation) in jobs.items():
         each = replace(alone, local_steps=max(1, -(-work.get(name, 0) // how.rounds)))
-        local = LocalTraining(
-            root, data, out / "work" / "compare" / name, each, validation=validation, overrides=overrides, resume=True
+        recipe = SiteRecipe(
+            root, data, out / "work" / "compare" / name, each, validation=validation, overrides=overrides
         )
+        local = LocalTraining(recipe, resume=True)
         state = _trained(local, each, initial.state)
-        write_result(root, state, out / "compare" / name, local.training_cases())
+        write_result(root, state, out / "compare" / name, recipe.training_cases())
         local.close()
         scores = {site.name: _score(root, alone, site, folders, out, state, overrides) for site in sites}
         table = table.with_model(name.replace("-", " ", 1), scores)
@@ -82,8 +84,8 @@ def references(
 def _trained(local: LocalTraining, how: Algorithm, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """All rounds of a model that exchanges with nobody, from its last checkpoint on."""
     state, first = dict(start), 0
-    if checkpoints(local.out / "models"):
-        _, kept = latest_sound(local.out / "models")
+    if checkpoints(local.recipe.out / "models"):
+        _, kept = latest_sound(local.recipe.out / "models")
         state = dict(kept["parts"]["model"])
         first = int(kept["iteration"]) // int(how.local_steps or 1)
     for number in range(first, how.rounds):
@@ -105,13 +107,12 @@ def _together(
     train, validation = [], []
     folder = out / "work" / "data" / "central"
     for site in sites:
-        local = LocalTraining(
-            root, folders[site.name], out / "work" / site.name, how, validation=site.validation, trains=False,
-            overrides=overrides,
-        )  # fmt: skip
-        for cases, kept in ((local.training_cases(), train), (local.validation_cases(), validation)):
+        recipe = SiteRecipe(
+            root, folders[site.name], out / "work" / site.name, how, validation=site.validation, overrides=overrides
+        )
+        for cases, kept in ((recipe.training_cases(), train), (recipe.validation_cases(), validation)):
             kept += [(site.name, one) for one in cases]
-        local.close()
+        recipe.close()
     link_cases([], folder)
     for name in {site for site, _ in (*train, *validation)}:
         link_cases([one for site, one in (*train, *validation) if site == name], folder, f"{name}-", add=True)
@@ -123,10 +124,11 @@ def _score(
     root: Path, how: Algorithm, site: Site, folders: Mapping[str, Path], out: Path, state: Mapping[str, Tensor],
     overrides: Mapping[str, Any],
 ) -> float:  # fmt: skip
-    local = LocalTraining(
+    recipe = SiteRecipe(
         root, folders[site.name], out / "work" / "compare" / "scores" / site.name, how, validation=site.validation,
-        held_out=site.held_out, trains=False, overrides=overrides,
+        held_out=site.held_out, overrides=overrides,
     )  # fmt: skip
+    local = LocalTraining(recipe, trains=False)
     scores = local.validate(travelling(state))
     local.close()
     metric = key_metric([{"sites": {site.name: {"metrics": scores}}}])

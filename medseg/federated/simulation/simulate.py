@@ -26,7 +26,6 @@ from medseg.federated.executor import GLOBAL
 from medseg.federated.initial import initial_state
 from medseg.federated.installed import require_nvflare
 from medseg.federated.job import job_folder
-from medseg.federated.local_training import LocalTraining
 from medseg.federated.privacy.settings import data_filters, filters, load_privacy
 from medseg.federated.results import write_result
 from medseg.federated.rounds import USED
@@ -38,6 +37,7 @@ from medseg.federated.simulation.simulated import run_simulator
 from medseg.federated.simulation.site_table import SiteTable, site_table
 from medseg.federated.simulation.sites import Site, gather, read_sites
 from medseg.federated.simulation.sites_key import give_key
+from medseg.federated.site_recipe import SiteRecipe
 from medseg.training.train import named_channels
 from medseg.writers.atomic import write_json, write_text
 from medseg.writers.tables import csv_text
@@ -213,11 +213,9 @@ def _cases(
     """The training cases of all sites: their domain is the global model's."""
     found: list[dict[str, Any]] = []
     for site in training:
-        local = LocalTraining(
-            root, folders[site.name], out / "work" / site.name / RUN, how, validation=site.validation, trains=False
-        )
-        found += local.training_cases()
-        local.close()
+        recipe = SiteRecipe(root, folders[site.name], out / "work" / site.name / RUN, how, validation=site.validation)
+        found += recipe.training_cases()
+        recipe.close()
     return found
 
 

@@ -18,6 +18,7 @@ from medseg.federated.exchange import travelling
 from medseg.federated.initial import initial_state
 from medseg.federated.label_union import site_labels
 from medseg.federated.local_training import LocalTraining
+from medseg.federated.site_recipe import SiteRecipe
 from medseg.federated.stats.agreed_bundle import AGREED, write_agreed
 from medseg.federated.stats.agreement import agree, bins_for
 from medseg.federated.stats.fingerprint import fingerprint_of
@@ -111,9 +112,9 @@ def test_a_site_trains_with_the_structures_that_it_labels(partial, folders, tmp_
     changed = {}
     for name, overrides in (("partial", own), ("whole", {})):
         how = Algorithm("test", rounds=1, local_epochs=1)
-        local = LocalTraining(bundle, folders["b"], tmp_path / name, how, overrides=overrides)
+        local = LocalTraining(SiteRecipe(bundle, folders["b"], tmp_path / name, how, overrides=overrides))
         if name == "partial":
-            batch = next(iter(local._recipe.build("train#dataloader")))
+            batch = next(iter(local.recipe.build("train#dataloader")))
             assert labelled_classes(batch["label"][:, 1:], 4) == [(0, 2, 3)] * len(batch["label"])
             assert set(batch["label"][:, 0].unique().tolist()) == {0, 2, 3}
             scores = local.validate(travelling(state))
@@ -185,6 +186,6 @@ def test_a_job_trains_each_site_with_what_that_site_labels(partial, folders, tmp
     context = SimpleNamespace(get_prop=lambda key: workspace)
     executor = MedsegExecutor(bundle.name, bundle_hash(bundle), Algorithm("test").to_json())
     local = executor._open(context)
-    assert {key: local._recipe.build(key) for key in ("labels_present", "site_values", "union_values")} == {
+    assert {key: local.recipe.build(key) for key in ("labels_present", "site_values", "union_values")} == {
         "labels_present": [2, 3], "site_values": [0, 1, 2], "union_values": [0, 2, 3],
     }  # fmt: skip
