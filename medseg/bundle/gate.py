@@ -48,6 +48,8 @@ _FILE_COMPONENTS = frozenset(
 
 #: Files that a macro may take text from: they are read as plain data.
 _CONFIGS = (".json", ".yaml", ".yml")
+#: What macros bring in may hold macros again, so many times; and as many values in all, for few lines can ask for billions.
+_DEEPEST, _MOST = 8, 100_000
 
 
 @dataclass(frozen=True)
@@ -123,18 +125,22 @@ class GatedParser(ConfigParser):
     """
 
     included: set[Path]
+    taken: int
 
     def __init__(self, config: dict[str, Any], root: Path) -> None:
         self.__dict__["root"] = root  # before ConfigParser.__init__, whose __getattr__ looks names up in the config
         self.__dict__["included"] = set()
+        self.__dict__["taken"] = 0  # values that macros brought in
         super().__init__(config)
         self.locator = _FullNames()
 
     def parse(self, reset: bool = True) -> None:
         """Resolve macros, pass the gate, and only then register items for instantiation.
 
+        Nothing is resolved behind the gate, as MONAI's own `parse` would: what the gate saw is what is built.
+
         Raises:
-            BundleError: MS-B140 naming every key that is refused and how to trust the bundle.
+            BundleError: MS-B140 naming every key that is refused and how to trust the bundle; MS-B141 a macro.
         """
         self.resolve_macro_and_relative_ids()
         found = refusals(self.config)
@@ -147,7 +153,22 @@ class GatedParser(ConfigParser):
                 mend=f"read its configs and scripts, and if you trust them type: medseg bundle trust {self.root}",
             )
         _write_full_names(self.config)
-        super().parse(reset)
+        if reset:
+            self.ref_resolver.reset()
+        self._do_parse(config=self.get())
+
+    def resolve_macro_and_relative_ids(self) -> None:
+        """As MONAI's, until nothing is left to resolve: what a macro brings in may hold macros.
+
+        Raises:
+            BundleError: MS-B141 a macro that takes text from elsewhere, or that has no end.
+        """
+        for _ in range(_DEEPEST):
+            super().resolve_macro_and_relative_ids()
+            left = [key for key, value in _walk(self.config) if isinstance(value, str) and value.startswith("%")]
+            if not left:
+                return
+        raise self._no_text(left[0], f"macros that lead to macros, {_DEEPEST} times over")
 
     def _do_resolve(self, config: Any, id: str = "") -> Any:  # noqa: A002 - MONAI's name
         """MONAI's macro resolution, which reads other files only where they are configs inside the bundle."""
@@ -158,10 +179,14 @@ class GatedParser(ConfigParser):
             config = self.resolve_relative_ids(id, config)
             if config.startswith("%"):
                 path, ids = ConfigParser.split_path_id(config[1:])
-                return deepcopy(self._taken(path, ids, id) if path else self[ids])
+                found = self._text(path, ids, id) if path else self[ids]
+                self.__dict__["taken"] += sum(1 for _ in _walk(found))
+                if self.taken > _MOST:
+                    raise self._no_text(id, f"macros that bring in more than {_MOST} values")
+                return deepcopy(found)
         return config
 
-    def _taken(self, path: str, ids: str, key: str) -> Any:
+    def _text(self, path: str, ids: str, key: str) -> Any:
         """What another config of the bundle holds under `ids`; paths count from the bundle's folder."""
         root = self.root and self.root.resolve()
         file = root and (root / path).resolve()

@@ -11,7 +11,7 @@ from medseg.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Entries that say where things are, or what is run.
+#: Entries that say where things are, what is run, or which of a site's cases do what: that is the site's to say.
 _NEVER = frozenset(
     {
         "imports",
@@ -24,6 +24,7 @@ _NEVER = frozenset(
         "initialize",
         "run",
         "finalize",
+        "validation",
     }
 )
 _ID = re.compile(r"[A-Za-z0-9_]+(?:#[A-Za-z0-9_]+)*")

@@ -71,3 +71,7 @@ def __getattr__(name: str) -> Any:
         msg = f"module 'medseg.inferers' has no attribute {name!r}"
         raise AttributeError(msg)
     return getattr(importlib.import_module(f"medseg.inferers.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -36,5 +36,9 @@ def require_headers(rows: Iterable[Mapping[str, Any]], data: Path) -> None:
                 check_image(Path(file), ReadOptions())
             except MedsegError as error:
                 problems.append(problem_of(error, "", Path(file)))
+            except OSError as error:
+                what = f"it cannot be opened: {error.strerror or error}"
+                mend = "look at its permissions and at the share or link that it lies behind"
+                problems.append(Problem("MS-F101", what, str(file), mend))
     if problems:
         raise DatasetError(problems, data)

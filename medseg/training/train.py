@@ -141,11 +141,15 @@ def _train(
 
 @contextmanager
 def _worth_keeping(out: Path, *, new: bool) -> Iterator[None]:
-    """Leave no run that was stopped before its first checkpoint: nothing could go on from it, or begin in its place."""
+    """Leave no run that was stopped before its first checkpoint: nothing could go on from it, or begin in its place.
+
+    A folder that held something before is not the run's, and stays in any case.
+    """
+    ours = new and not (out.is_dir() and any(out.iterdir()))
     try:
         yield
     except KeyboardInterrupt:
-        if new and launched()[0] == 0 and not checkpoints(out / "models"):
+        if ours and launched()[0] == 0 and not checkpoints(out / "models"):
             with uncut():
                 shutil.rmtree(out, ignore_errors=True)
         raise

@@ -40,15 +40,16 @@ def check_engine(engine: str, device: str, method: Method | None = None) -> None
 
 
 def engine_device(engine: str, device: str) -> str:
-    """Where an engine runs: torch where it is told to, the others on the CPU.
+    """Where an engine runs: torch where it is told to, each of torchrun's processes on a GPU of its own; others on the CPU.
 
     Raises:
         UsageError: MS-U301 torch knows no such device; MS-U311, MS-U313 as for `check_engine`.
     """
     from medseg.workflows.compute import resolve_device
+    from medseg.workflows.shares import own_device
 
     check_engine(engine, device)
-    return resolve_device(device) if engine == "torch" else "cpu"
+    return resolve_device(own_device(device)) if engine == "torch" else "cpu"
 
 
 def describe_engine(network: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from medseg.workflows.outcome import PredictReport
 from medseg.workflows.reporter import Reporter
 from medseg.workflows.resume import open_folder
 from medseg.workflows.settings import Settings
-from medseg.workflows.shares import is_first, own_device, run_shared, several
+from medseg.workflows.shares import is_first, run_shared, several
 from medseg.writers.atomic import sha256
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def predict(
     from medseg.workflows.run import Run, foreseen
     from medseg.workflows.sampling import check_method
 
-    settings = replace(settings, device=engine_device(engine, own_device(device)))
+    settings = replace(settings, device=engine_device(engine, device))
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(os.fspath(bundle), device=settings.device)
     bundle = on_engine(bundle, engine, threads=threads)

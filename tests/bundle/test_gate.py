@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
+from copy import deepcopy
 
 import pytest
 import torch
 
+from medseg.bundle import gate
 from medseg.bundle.gate import GatedParser, allowed_targets, full_name, refusals
 from medseg.bundle.load import load_bundle
+from medseg.bundle.verdict import inspect_bundle
 from medseg.errors import BundleError
 
 
@@ -157,6 +161,44 @@ def test_a_macro_to_a_key_that_is_not_there(zoo, edit):
     edit(zoo, "inference", lambda c: c["inferer"].update(roi_size="%configs/metadata.json#nothing#at#all"))
     with pytest.raises(BundleError, match=r"MS-B141 .*has no nothing::at::all"):
         load_bundle(zoo)
+
+
+@pytest.mark.parametrize("length", range(1, 10))
+def test_a_macro_in_what_a_macro_brings_in_passes_the_gate_too(zoo, edit, length):
+    edit(zoo, "inference", lambda c: c["inferer"].update(roi_size="%configs/part_1.json#x"))
+    for n in range(1, length + 1):
+        last = {"_target_": "os.system", "command": "x"}
+        text = json.dumps({"x": last if n == length else f"%configs/part_{n + 1}.json#x"})
+        (zoo / "configs" / f"part_{n}.json").write_text(text, encoding="utf-8")
+    with pytest.raises(BundleError, match=r"MS-B14[01]") as caught:
+        load_bundle(zoo)
+    assert ("os.system" in caught.value.what) == (caught.value.code == "MS-B140") == (length <= 8)
+    assert inspect_bundle(zoo).word == "needs trust"
+
+
+def test_nothing_is_resolved_behind_the_gate(zoo, monkeypatch):
+    for n in range(1, 4):
+        (zoo / "configs" / f"part_{n}.json").write_text(f'{{"x": "%configs/part_{n + 1}.json#x"}}', encoding="utf-8")
+    (zoo / "configs" / "part_4.json").write_text('{"x": [16, 16, 8]}', encoding="utf-8")
+    seen = []
+    monkeypatch.setattr(gate, "refusals", lambda config: seen.append(deepcopy(config)) or [])
+    parser = GatedParser({"a": "%configs/part_1.json#x"}, zoo)
+    assert parser.get_parsed_content("a") == [16, 16, 8]
+    assert seen[0] == {"a": [16, 16, 8]}
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"a": "%a"}, "macros that lead to macros"),
+        ({"a": "%b", "b": "%a"}, "macros that lead to macros"),
+        ({f"k{n:02}": [f"%k{n - 1:02}"] * 10 if n else list(range(10)) for n in range(9)}, "more than 100000 values"),
+    ],
+)
+def test_macros_without_an_end(config, said):
+    with pytest.raises(BundleError, match=said) as caught:
+        GatedParser(config, None).parse()
+    assert caught.value.code == "MS-B141"
 
 
 def test_overrides_pass_the_gate_too(build):

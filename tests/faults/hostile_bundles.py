@@ -150,7 +150,21 @@ def member(weights: str, save=None):
     return make
 
 
+def chain(length: int):
+    """A macro to a config whose text is a macro to the next; the last one holds the command."""
+
+    def make(root: Path) -> None:
+        config(root, lambda c: c.update(network_def="%configs/chain_1.json::x"))
+        for n in range(1, length + 1):
+            evil = {"_target_": "os.system", "command": f"touch {SENTINEL}"}
+            text = json.dumps({"x": evil if n == length else f"%configs/chain_{n + 1}.json::x"})
+            (root / "configs" / f"chain_{n}.json").write_text(text, encoding="utf-8")
+
+    return make
+
+
 OTHERS = {
+    **{f"macros through {n} configs": chain(n) for n in (2, 3, 4, 5, 8, 9)},
     "pickle in model.pt": lambda root: only_pt(root, lambda p: torch.save(Evil(), p)),
     "pickle in a state dict": lambda root: only_pt(root, lambda p: torch.save({"model": Evil()}, p)),
     "pickle of old torch": lambda root: only_pt(root, legacy),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
 
+from medseg.training import headers
 from medseg.training.headers import require_headers
 from medseg.training.plan.problems import DatasetError
 from medseg.training.train import train_bundle
@@ -34,6 +37,22 @@ def test_sound_files_pass(dataset):
     require_headers(rows(dataset), dataset)
     several = [{"image": [row["image"], row["image"]], "label": row["label"]} for row in rows(dataset)]
     require_headers(several, dataset)
+
+
+def test_what_the_system_cannot_open_is_one_more_row(dataset, monkeypatch):
+    break_three(dataset)
+    opened = headers.check_image
+
+    def check_image(path, options):
+        if path.parent.name == "labelsTr" and path.name.startswith("e"):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return opened(path, options)
+
+    monkeypatch.setattr(headers, "check_image", check_image)
+    with pytest.raises(DatasetError) as caught:
+        require_headers(rows(dataset), dataset)
+    assert [one.code for one in caught.value.problems if "Stale" in one.what] == ["MS-F101"]
+    assert len(caught.value.problems) == 4
 
 
 def break_three(data):

@@ -16,6 +16,7 @@ from medseg.bundle.load import load_bundle
 from medseg.bundle.shipped import find_bundle
 from medseg.bundle.weights import read_weights
 from medseg.errors import InputError, OutputError, UsageError
+from medseg.training import train
 from medseg.training.checkpoint_file import latest_sound, write_checkpoint
 from medseg.training.plan.problems import DatasetError
 from medseg.training.train import train_bundle
@@ -52,6 +53,27 @@ def small_recipe(tmp_path_factory):
             config["val_interval"] = 1
         path.write_text(json.dumps(config), encoding="utf-8")
     return root
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_an_interrupt_takes_away_only_what_the_run_began(small_recipe, folder, tmp_path, monkeypatch, held):
+    out = tmp_path / "run"
+    if held:
+        out.mkdir()
+        (out / "thesis.txt").write_text("of years", encoding="utf-8")
+
+    copy_recipe = train.copy_recipe
+
+    def interrupted(recipe, target):
+        if not held:
+            copy_recipe(recipe, target)
+        raise KeyboardInterrupt  # while it looks whether the folder is empty, or after the first files
+
+    monkeypatch.setattr(train, "copy_recipe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_bundle(small_recipe, folder, out, epochs=1)
+    assert out.exists() == held
+    assert not held or (out / "thesis.txt").read_text(encoding="utf-8") == "of years"
 
 
 def test_a_run_is_a_bundle_that_can_be_resumed_and_started_from(folder, small_recipe, tmp_path):

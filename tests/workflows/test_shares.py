@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from medseg.workflows.engine import engine_device
 from medseg.workflows.predict import predict
 from medseg.workflows.shares import is_first, own_device, several
 from medseg.writers.nifti import write_nifti
@@ -109,6 +110,7 @@ def test_of_several_each_knows_its_place(monkeypatch):
     assert own_device("auto") == own_device("cuda") == "cuda:1"
     assert own_device("cuda:3") == "cuda:3"
     assert own_device("cpu") == "cpu"
+    assert engine_device("onnx", "auto") == "cpu"  # whatever GPUs there are
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert own_device("auto") == "cpu"
     assert own_device("cuda") == "cuda"  # refused by name where torch cannot use it

@@ -1,5 +1,8 @@
 """What many numbers are like, in seven quantiles: enough to compare and to pool, too little to say which case had which.
 
+Of few cases they say nearly all: of five, three quantiles are single cases' numbers, and up to eleven the two lowest and the
+two greatest can be computed. That is what a site's `--at-least` is for.
+
 Worked example: voxel sizes 1, 1, 1, 2 and 3 mm have the quartiles 1, 1 and 2; pooled with a site of one million cases of
 1 mm, all of them are 1.
 """
@@ -15,7 +18,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-#: The quantiles that are kept. Least and greatest are not among them: they belong to one case each.
+#: The quantiles that are kept, not the least and the greatest, which say most of one case.
 PROBS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 #: Of more cases so many stand for a site when sites are pooled.
 _MOST = 2000

@@ -27,16 +27,18 @@ try:
 except ImportError:  # Windows: no limit of memory, the limit of time holds
     resource = None
 
-#: The file that was opened last: frames of one file are asked for one after the other.
-_open: dict[str, pydicom.Dataset] = {}
+#: The file that was opened last, and what it was then: frames of one file are asked for one after the other.
+_open: dict[tuple[str, int, int, int], pydicom.Dataset] = {}
 
 
 def decode(path: str, syntax: str, frame: int) -> np.ndarray:
     """(rows, cols) stored values of one frame of a file; raises whatever pydicom and its plug-ins raise."""
-    if path not in _open:
+    is_now = os.stat(path)  # noqa: PTH116  no more imports than needed
+    file = (path, is_now.st_ino, is_now.st_size, is_now.st_mtime_ns)
+    if file not in _open:
         _open.clear()
-        _open[path] = pydicom.dcmread(path, force=True)
-    dataset = _open[path]
+        _open[file] = pydicom.dcmread(path, force=True)
+    dataset = _open[file]
     if syntax.endswith("1.2.1.99"):  # deflated: pydicom has unpacked the whole data set
         image = dataset.pixel_array
         return image[frame] if image.ndim == 3 else image

@@ -57,8 +57,8 @@ def decoded(frames: Sequence[tuple[Header, int]]) -> Generator[np.ndarray]:
         try:
             for header, _ in frames:
                 while asked < min(got + _AHEAD, len(frames)):
-                    child.ask(*frames[asked])
-                    asked += 1
+                    asked += 1  # first: an interrupt between the two must not leave an answer that nobody waits for
+                    child.ask(*frames[asked - 1])
                 image = child.answer(header)
                 got += 1
                 yield image

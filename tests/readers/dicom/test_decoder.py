@@ -151,6 +151,30 @@ def test_frames_that_nobody_wants_any_more_are_not_taken_for_others(series):
     assert np.array_equal(frames(files[3:])[0], sound[3])
 
 
+def test_a_file_that_was_replaced_is_read_again(series):
+    first, second = series(n=1), series(n=2, folder="other")[1:]
+    sound = frames(second)[0]
+    assert not np.array_equal(frames(first)[0], sound)
+    first[0].write_bytes(second[0].read_bytes())
+    assert np.array_equal(frames(first)[0], sound)
+
+
+def test_an_interrupt_while_asking_leaves_no_answer_behind(series, monkeypatch):
+    files = series()
+    sound = frames(files)
+    ask = decoder._Child.ask
+
+    def interrupted(self, header, frame):
+        ask(self, header, frame)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(decoder._Child, "ask", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        frames(files[:1])
+    monkeypatch.setattr(decoder._Child, "ask", ask)
+    assert np.array_equal(frames(files[3:])[0], sound[3])
+
+
 def test_a_codestream_that_promises_a_giant_image(series):
     """JPEG 2000 of 40 x 36 whose SIZ marker says 60000 x 60000: 14 GB as its decoder keeps numbers."""
     files = series()
