@@ -91,9 +91,10 @@ def test_dicom_folders_by_their_headers(tmp_path):
     assert set(codes(tmp_path / "studies", options=ReadOptions(allow_gaps=True)).values()) == {None}
 
 
-def test_a_disk_that_fails_is_told_by_reading(scans, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), RuntimeError("a mistake of ours")])
+def test_a_disk_that_fails_is_told_by_reading(scans, monkeypatch, error):
     def failing(path, options):
-        raise OSError(5, "Input/output error")
+        raise error
 
     monkeypatch.setattr("medseg.readers.cases.headers.check_image", failing)
     cases = find_cases(scans)
