@@ -163,6 +163,7 @@ class GatedParser(ConfigParser):
         Raises:
             BundleError: MS-B141 a macro that takes text from elsewhere, or that has no end.
         """
+        left = [""]
         for _ in range(_DEEPEST):
             super().resolve_macro_and_relative_ids()
             left = [key for key, value in _walk(self.config) if isinstance(value, str) and value.startswith("%")]

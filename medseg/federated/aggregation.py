@@ -120,6 +120,12 @@ def server_step(
     return added(state, step), kept
 
 
+def moments_of(weights: Mapping[str, Tensor], optimiser: ServerOptimiser) -> dict[str, Tensor]:
+    """What `server_step` keeps, by name, each like the weights that it belongs to."""
+    kinds = {"average": (), "momentum": (FIRST,)}.get(optimiser.kind, (FIRST, SECOND))
+    return {kind + name: value for kind in kinds for name, value in weights.items()}
+
+
 def control_step(
     control: Mapping[str, Tensor], changes: Sequence[Mapping[str, Tensor]], sites: int
 ) -> dict[str, Tensor]:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from nvflare.apis.shareable import Shareable
     from nvflare.apis.signal import Signal
 
+    from medseg.federated.exchange import Update
+
 Sums = PlainSums | SealedSums
 #: What a site's return code means, for the warning that names it.
 _MEANING = {
@@ -153,7 +155,7 @@ class MedsegController(AskingController):
         seen, why = self._ask(TRAIN, now, sums, how.quorum, abort, fl_ctx, {SCORE: score})
         if abort.triggered:
             return now
-        updates = {site: one.update for site, one in sorted(seen.answers.items()) if one.update is not None}
+        updates = _settled(seen, sums)
         for site in seen.targets:
             if seen.outcome(site) not in (USED, TESTED):
                 said = seen.answers[site].why if site in seen.answers else f"it sent nothing ({why})"
@@ -163,7 +165,11 @@ class MedsegController(AskingController):
         if len(updates) < how.quorum:
             add_round(folder, row)
             raise below_quorum(number, seen, how.quorum, why)
-        after, said = sums.after(now, updates, share, len(set(seen.targets) - self._held_out))
+        try:
+            after, said = sums.after(now, updates, share, len(set(seen.targets) - self._held_out))
+        except MedsegError:  # the last good state stays, and the table says who was there
+            add_round(folder, row)
+            raise
         row |= said
         save_state(folder, after)
         add_round(folder, row)
@@ -209,10 +215,11 @@ class MedsegController(AskingController):
         return answer
 
     def _judged(self, task_name: str, result: Shareable) -> Answer:
-        code = str(result.get_return_code())
-        if code != ReturnCode.OK:
-            return Answer(FAILED, why=_MEANING.get(code, f"it could not do its part ({code}); its own log says why"))
         try:
+            code = str(result.get_return_code())
+            if code != ReturnCode.OK:
+                why = _MEANING.get(code, f"it could not do its part ({code}); its own log says why")
+                return Answer(FAILED, why=why)
             dxo = from_shareable(result)
             if task_name == COUNT:
                 return Answer(USED, said=int(scalar_metrics(dxo.data)["cases"]))
@@ -223,9 +230,21 @@ class MedsegController(AskingController):
             update = self._sums.update_of(dxo)
         except MedsegError as error:
             return Answer(REFUSED, why=f"{error.code} {error.what}")
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except Exception as error:  # noqa: BLE001  what one site sent must not stop the round for all
             return Answer(REFUSED, why=f"it sent what is no update ({type(error).__name__})")
         return Answer(USED, update)
+
+
+def _settled(seen: Round, sums: Sums) -> dict[str, Update]:
+    """Site -> update of a round that is over; whatever only then turns out to be unfit is refused."""
+    updates = {site: one.update for site, one in sorted(seen.answers.items()) if one.update is not None}
+    if not isinstance(sums, SealedSums):
+        return updates
+    refused = {
+        site: Answer(REFUSED, why=f"{one.code} {one.what}") for site, one in sums.of_another_key(updates).items()
+    }
+    seen.answers = seen.answers | refused
+    return {site: update for site, update in updates.items() if site not in refused}
 
 
 def _hand_over(folder: Path, fl_ctx: FLContext) -> None:

@@ -48,12 +48,14 @@ class Update:
         cases: training cases behind it.
         steps: steps of the optimiser in this round.
         metrics: name -> number.
+        key: of an encrypted one, which it was encrypted with (`sealing.key_id`).
     """
 
     diff: Mapping[str, Tensor]
     cases: int
     steps: int
     metrics: Mapping[str, float] = field(default_factory=dict)
+    key: str = ""
 
 
 def is_personal(name: str, personal: Iterable[str]) -> bool:
@@ -118,18 +120,20 @@ def check_update(diff: Mapping[str, Any], expected: Mapping[str, Sequence[int]])
     """Refuse an update that must not be averaged.
 
     Args:
-        diff: as it came.
+        diff: as it came, unpacked.
         expected: name -> shape of everything that was sent to the site.
 
     Raises:
-        UpdateError: MS-J001 empty, MS-J002 names, MS-J003 a shape, MS-J004 no float tensors, MS-J005 not finite.
+        UpdateError: MS-J001 empty, MS-J002 names, MS-J003 a shape, MS-J004 no float32 tensors, MS-J005 not finite.
     """
     if not diff:
         raise _refused("MS-J001", "the update is empty")
-    strange = [name for name, value in diff.items() if not isinstance(value, torch.Tensor)]
-    strange += [name for name, value in diff.items() if name not in strange and not value.is_floating_point()]
+    # float32 alone: a float64 of 1e300 is finite, and infinite in the global state
+    strange = [
+        name for name, value in diff.items() if not isinstance(value, torch.Tensor) or value.dtype != torch.float32
+    ]
     if strange:
-        raise _refused("MS-J004", f"not a floating-point tensor: {_some(strange)}")
+        raise _refused("MS-J004", f"not a float32 tensor: {_some(strange)}")
     check_names(diff, expected, whole=True)
     broken = [name for name, value in diff.items() if not torch.isfinite(value).all()]
     if broken:

@@ -1,7 +1,8 @@
 """How a server that cannot read updates makes the next global state of them: it adds ciphertexts, and holds no key.
 
 It hears how many cases each site has before the first round, and tells all of them by what to multiply; the sites weigh
-before they encrypt (`privacy.sealing`). Whether an update is finite and of this network is looked at by each site's own
+before they encrypt (`privacy.sealing`). The key that most sites have is the training's; the server knows keys by their
+digests alone, and which is right is settled when the first encrypted round is over, not by who answers first. Whether an update is finite and of this network is looked at by each site's own
 audit before it is encrypted; the server sees how many ciphertexts there are, and that they are some.
 
 Where a site that was asked is missing, the others' shares grow by one factor. Under a `share_cap` this can leave one of
@@ -88,7 +89,7 @@ class SealedSums:
         """Let only a state pass that this training can go on from.
 
         Raises:
-            InputError: MS-J016 it is of another network.
+            InputError: MS-J016 it is of another network, or of an algorithm that needs a server which reads.
         """
         try:
             if KEY in now.said:
@@ -99,6 +100,10 @@ class SealedSums:
         if not fits:
             mend = "give this training another name"
             raise InputError("MS-J016", "the last global model is of another network", file=folder, mend=mend)
+        if now.control or now.moments:
+            what = f"the last global model is of another algorithm than {self.how.name}"
+            mend = "go on with the algorithm that it was begun with, or give this training another name"
+            raise InputError("MS-J016", what, file=folder, mend=mend)
 
     def unknown(self, sites: Collection[str]) -> list[str]:
         """Sites whose cases were not told yet."""
@@ -124,8 +129,8 @@ class SealedSums:
         """A site's update, as far as it can be looked at.
 
         Raises:
-            EncryptionError: MS-J145 it is not encrypted, MS-J143 with another key than the others', MS-J142 these are no
-                ciphertexts, MS-J146 it is not as long as this training's, or was weighed otherwise than asked.
+            EncryptionError: MS-J145 it is not encrypted, MS-J143 with another key than this training's, MS-J142 these are
+                no ciphertexts, MS-J146 it is not as long as this training's, or was weighed otherwise than asked.
         """
         meta = dxo.meta or {}
         if KEY not in meta or not isinstance(dxo.data, dict):
@@ -137,13 +142,29 @@ class SealedSums:
             raise EncryptionError(
                 "MS-J146", "it was weighed otherwise than asked", mend="use the same medseg everywhere"
             )
-        self._key = self._key or str(meta[KEY])
-        if meta[KEY] != self._key:
-            mend = "give all sites the same key"
-            raise EncryptionError("MS-J143", "it is encrypted with another key than the others'", mend=mend)
+        key = str(meta[KEY])
+        if self._key and key != self._key:
+            raise _another_key(key, self._key)
         metrics = scalar_metrics(meta.get(METRICS) or {})
         data = {name: dxo.data[name] for name in (CIPHERTEXTS, LENGTHS)}
-        return Update(data, cases, steps if isinstance(steps, int) else 0, metrics)
+        return Update(data, cases, steps if isinstance(steps, int) else 0, metrics, key)
+
+    def of_another_key(self, updates: Mapping[str, Update]) -> dict[str, EncryptionError]:
+        """Of a round that is over: the sites with another key than this training's, and what to tell them (MS-J143).
+
+        Where no round has settled the key yet it is that of most sites, then of most cases, then of the first site by name.
+        """
+        holders: dict[str, list[str]] = {}
+        for site in sorted(updates):
+            holders.setdefault(updates[site].key, []).append(site)
+
+        def weight(key: str) -> tuple[int, int]:
+            return len(holders[key]), sum(updates[site].cases for site in holders[key])
+
+        used = self._key or max(
+            holders, key=weight, default=""
+        )  # the first of equals: they stand by their sites' names
+        return {site: _another_key(one.key, used) for site, one in updates.items() if one.key != used}
 
     def shares(self, updates: Mapping[str, Update]) -> dict[str, float]:
         """Each site's share of the mean: what it weighed by, of those that came."""
@@ -154,12 +175,18 @@ class SealedSums:
     def after(
         self, now: ServerState, updates: Mapping[str, Update], share: Mapping[str, float], sites: int
     ) -> tuple[ServerState, dict[str, float]]:
-        """The state after a round, sealed; its arguments as for `PlainSums.after`.
+        """The state after a round, sealed; its arguments as for `PlainSums.after`, the updates those of one key.
 
         Raises:
-            EncryptionError: MS-J142 what came are no ciphertexts.
+            EncryptionError: MS-J142 what came are no ciphertexts that can be added.
         """
         del share, sites
         summed = sum_of([update.diff for update in updates.values()], self.total)
         weight = math.fsum(share_of(update.cases, *self._weighing) for update in updates.values())
-        return ServerState(now.rounds + 1, summed, said={KEY: self._key, SHARE: repr(weight)}), {}
+        key = next(iter(updates.values())).key  # of all: the others were left out
+        return ServerState(now.rounds + 1, summed, said={KEY: key, SHARE: repr(weight)}), {}
+
+
+def _another_key(key: str, used: str) -> EncryptionError:
+    what = f"it is encrypted with the key {key[:16]}, and this training with {used}"
+    return EncryptionError("MS-J143", what, mend="give all sites the same key")

@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -44,6 +45,18 @@ class ServerState:
     moments: dict[str, Tensor] = field(default_factory=dict)
     control: dict[str, Tensor] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
+
+
+def not_finite(state: ServerState) -> str:
+    """Where a state holds NaN or infinity: 'PART NAME' of the first such table, '' where it is sound."""
+    tables = {"state": state.state, "moments": state.moments, "control": state.control}
+    broken = (
+        f"{part} {name}"
+        for part, table in tables.items()
+        for name, value in table.items()
+        if not torch.isfinite(value).all()
+    )
+    return next(broken, "")
 
 
 def save_state(folder: Path, state: ServerState) -> None:

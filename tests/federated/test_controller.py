@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -15,6 +16,7 @@ from medseg.bundle.weights import read_weights
 from medseg.federated.algorithm import Algorithm, ServerOptimiser
 from medseg.federated.exchange import CASES, Update, travelling, update_to_dxo, with_control, without_control
 from medseg.federated.initial import initial_state
+from medseg.federated.plain_sums import PlainSums
 from medseg.federated.server_state import load_state, read_rounds
 
 
@@ -103,6 +105,8 @@ ENTRIES = {
     "shape": lambda name, value: (name, value.flatten()[:1]),
     "name": lambda name, value: ("other", value),
     "numpy": lambda name, value: (name, value.numpy()),
+    "double": lambda name, value: (name, torch.full_like(value, 1e300, dtype=torch.float64)),
+    "meta": lambda name, value: (name, value.to("meta")),
 }
 
 
@@ -136,6 +140,8 @@ def broken(kind):
         ("name", "refused", "MS-J002"),
         ("shape", "refused", "MS-J003"),
         ("numpy", "refused", "MS-J004"),
+        ("double", "refused", "MS-J004"),
+        ("meta", "refused", "no update"),
         ("nan", "refused", "MS-J005"),
         ("cases", "refused", "MS-J006"),
         ("weights", "refused", "MS-J001"),
@@ -151,6 +157,43 @@ def test_a_bad_update_is_left_out_with_a_warning_that_names_the_site(server, sma
     row = read_rounds(folder)[0]
     assert row["sites"]["bad"]["outcome"] == outcome
     assert any("site bad" in line and said in line for line in told)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError, OverflowError, MemoryError])
+def test_what_goes_wrong_with_one_answer_stops_nobody_else(server, small_recipe, monkeypatch, error):
+    def judge(self, dxo):
+        if dxo.get_meta_prop(CASES) == 7:
+            raise error
+        return judge_soundly(self, dxo)
+
+    judge_soundly = PlainSums.update_of
+    monkeypatch.setattr(PlainSums, "update_of", judge)
+    folder, told = server(how_of(rounds=1), {"a": site(0.1, 1), "b": site(0.3, 1), "bad": site(0.1, 7)})
+    assert moved(folder, small_recipe) == pytest.approx(0.2, abs=1e-6)
+    assert any("site bad is refused" in line and error.__name__ in line for line in told)
+
+
+def test_a_state_that_would_not_be_finite_fails_the_round_and_the_last_good_one_stays(server):
+    calls = []
+
+    def once(task, dxo):
+        calls.append(task)
+        return site(0.1 if calls.count("train") == 1 else 1e22, 1)(task, dxo)
+
+    how = how_of(server=ServerOptimiser("yogi", learning_rate=0.1))
+    folder, told = server(how, {"a": site(0.1, 1), "b": once})
+    assert "MS-J007" in told[-1]
+    assert "site b" in told[-1]
+    assert json.loads((folder / "failure.json").read_text("utf-8"))["code"] == "MS-J007"
+    last = load_state(folder)
+    assert last.rounds == 1
+    assert all(bool(torch.isfinite(value).all()) for value in (*last.state.values(), *last.moments.values()))
+    assert [set(row["sites"]) for row in read_rounds(folder)] == [{"a", "b"}] * 2
+    assert (
+        "MS-J016" in server(how_of(), {"a": site(0.1, 1), "b": once}, resume=True)[1][-1]
+    )  # and only by its algorithm
+    _, told = server(how, {"a": site(0.1, 1), "b": site(0.1, 1)}, resume=True)
+    assert (told, load_state(folder).rounds) == ([], 2)
 
 
 def test_below_the_quorum_it_fails_loudly_and_goes_on_from_the_last_good_round(server, small_recipe):

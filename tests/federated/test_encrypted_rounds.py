@@ -257,6 +257,16 @@ def test_another_key_is_told_by_the_server_and_by_the_site(sites, server):
     assert any("site c is refused" in line for line in told)
 
 
+def test_the_first_site_to_answer_does_not_settle_the_key(sites, server, keys):
+    how = how_of(rounds=1)
+    folder, told = server(how, sites(how, key={"a": make_keys().sites}), encrypted=True)
+    row = read_rounds(folder)[0]["sites"]
+    assert {name: one["outcome"] for name, one in row.items()} == {"a": "refused", "b": "used", "c": "used"}
+    assert "MS-J143" in row["a"]["why"]
+    assert any("site a is refused" in line for line in told)
+    assert load_state(folder).said[KEY] == key_id(keys.sites)
+
+
 def test_plain_and_encrypted_do_not_meet(sites, server):
     how = how_of(rounds=1)
     folder, told = server(how, sites(how, "none"), encrypted=True)

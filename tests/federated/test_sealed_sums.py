@@ -9,10 +9,10 @@ import torch
 
 from medseg.errors import InputError, UsageError
 from medseg.federated.algorithm import Algorithm, ServerOptimiser, load_algorithm
-from medseg.federated.exchange import CASES, METRICS, state_to_dxo
+from medseg.federated.exchange import CASES, METRICS, Update, state_to_dxo
 from medseg.federated.privacy.encryption import EncryptionError, make_keys
 from medseg.federated.privacy.packing import LAYOUT
-from medseg.federated.privacy.sealing import KEY, LENGTHS, MOST, PER_CASE, SHARE, key_id, opened, sealed
+from medseg.federated.privacy.sealing import KEY, LENGTHS, MOST, PER_CASE, SHARE, key_id, opened, sealed, share_of
 from medseg.federated.sealed_sums import SealedSums, require_possible
 from medseg.federated.server_state import ServerState, load_state, save_state
 
@@ -104,7 +104,6 @@ def test_what_is_refused_without_reading(sums, keys):
         ("MS-J146", update(keys.sites, 80, 0.4)),  # weighed by more than it may, or by less
         ("MS-J146", update(keys.sites, 80, 0.5, **{CASES: -80})),
         ("MS-J146", update(keys.sites, 80, 0.5, **{CASES: True})),
-        ("MS-J143", update(make_keys().sites, 80, 0.5)),
     ):
         with pytest.raises(EncryptionError, match=code):
             sums.update_of(dxo)
@@ -116,3 +115,48 @@ def test_a_state_of_another_network_is_refused(sums, keys, tmp_path):
     for state in (ServerState(1, {"x": torch.zeros(2)}), ServerState(1, large, said={KEY: "k", SHARE: "1.0"})):
         with pytest.raises(InputError, match="MS-J016"):
             sums.require_fitting(state, tmp_path)
+
+
+@needs_tenseal
+def test_a_state_of_an_algorithm_whose_server_reads_is_refused(sums, tmp_path):
+    for more in ({"control": SENT}, {"moments": SENT}):
+        with pytest.raises(InputError, match=r"MS-J016[\s\S]*another algorithm"):
+            sums.require_fitting(ServerState(1, SENT, **more), tmp_path)
+
+
+@needs_tenseal
+def test_the_key_that_most_sites_have_is_used_whoever_answers_first(keys):
+    found = SealedSums(Algorithm("test"), SENT)
+    found.count({"a": 20, "b": 20, "c": 20})
+    _, meta = found.message(found.begin(), training=True)
+    share = share_of(20, meta[PER_CASE], meta[MOST])
+    other = make_keys().sites
+    updates = {site: found.update_of(update(key, 20, share)) for site, key in (("a", other), ("b", keys.sites), ("c", keys.sites))}  # fmt: skip
+    refused = found.of_another_key(updates)
+    assert list(refused) == ["a"]
+    assert refused["a"].code == "MS-J143"
+    assert key_id(other) in refused["a"].what
+    assert key_id(keys.sites) in refused["a"].what
+    kept = {site: updates[site] for site in "bc"}
+    after, _ = found.after(found.begin(), kept, found.shares(kept), 3)
+    assert after.said[KEY] == key_id(keys.sites)
+    found.message(after, training=True)  # from now on it is known when it comes
+    with pytest.raises(EncryptionError, match="MS-J143"):
+        found.update_of(update(other, 20, share))
+    assert found.of_another_key(kept) == {}
+
+
+@pytest.mark.parametrize(
+    ("cases", "held", "used"),
+    [
+        ({"a": 9, "b": 1, "c": 1}, "xyy", "y"),  # most sites
+        ({"a": 1, "b": 9}, "xy", "y"),  # of equals, most cases
+        ({"b": 5, "a": 5}, "yx", "x"),  # of those, the first site by name
+        ({}, "", ""),
+    ],
+)
+def test_which_of_several_keys_is_used(cases, held, used):
+    found = SealedSums(Algorithm("test"), SENT)
+    found.message(found.begin(), training=True)
+    updates = {site: Update({}, n, 1, key=key) for (site, n), key in zip(cases.items(), held, strict=True)}
+    assert set(found.of_another_key(updates)) == {site for site, one in updates.items() if one.key != used}

@@ -15,6 +15,7 @@ from medseg.federated.server_state import (
     ServerState,
     add_round,
     load_state,
+    not_finite,
     read_rounds,
     save_state,
     write_failure,
@@ -59,3 +60,13 @@ def test_failures_are_told(tmp_path):
     }
     write_failure(tmp_path, ValueError("odd"))
     assert json.loads((tmp_path / FAILURE).read_text())["what"] == "ValueError: odd"
+
+
+@pytest.mark.parametrize("part", ["state", "moments", "control"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_is_found_in_every_part(part, value):
+    sound = {"state": {"a": torch.ones(2)}, "moments": {"first/a": torch.ones(2)}, "control": {"a": torch.ones(2)}}
+    assert not_finite(ServerState(1, **sound)) == ""
+    assert not_finite(ServerState(1, **sound | {part: {"a": torch.tensor([1.0, value])}})) == f"{part} a"
+    sealed = {"bytes": torch.zeros(3, dtype=torch.uint8)}
+    assert not_finite(ServerState(1, sealed)) == ""

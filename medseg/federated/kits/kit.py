@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from medseg.errors import InputError
+from medseg.federated.privacy.settings import Privacy, privacy_from
 from medseg.writers.atomic import write_json
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Kit:
         bundle_sha256: its hash (`bundle_hash`), '' where none was yet.
         privacy: what the kit's filters do beside the audit.
         encrypted: the sites' updates leave encrypted, so a job is submitted as one of those.
+        setting: what `privacy` meant when the kit was made; None: made before medseg wrote it down.
         heart_beat_timeout_s: a site that has been silent for so long counts as gone.
         promises: what may be said of the project's privacy, one sentence each (`privacy.promises`).
         medseg: version that made the kit.
@@ -61,6 +63,7 @@ class Kit:
     promises: tuple[str, ...] = ()
     medseg: str = ""
     encrypted: bool = False
+    setting: Privacy | None = None
 
     @property
     def startup(self) -> Path:
@@ -94,7 +97,11 @@ def read_kit(root: Path, kind: Kind | None = None) -> Kit:
     path = root / FILE
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-        kit = Kit(root, **{**said, "sites": tuple(said["sites"]), "promises": tuple(said["promises"])})
+        read: dict[str, Any] = {"sites": tuple(said["sites"]), "promises": tuple(said["promises"])}
+        if said.get("setting") is not None:
+            setting = dict(said["setting"])
+            read["setting"] = privacy_from(setting, setting.pop("name"))
+        kit = Kit(root, **{**said, **read})
     except FileNotFoundError:
         raise InputError("MS-J054", f"no start-up kit: {FILE} is missing", file=root,
                          mend="give the folder that the coordinator sent, unpacked") from None  # fmt: skip

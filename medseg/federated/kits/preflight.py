@@ -10,6 +10,7 @@ import ipaddress
 import shutil
 import socket
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from medseg.federated.kits import policy
 from medseg.federated.kits.certificates import CertificateError, days_left, greet, own_certificate
 from medseg.federated.privacy.encryption import EncryptionError, require_key
 from medseg.federated.privacy.sealing import KEY_FILE, key_id, read_key
+from medseg.federated.privacy.settings import Privacy, load_privacy, shipped_privacy
 from medseg.workflows.doctor import Check
 from medseg.workflows.probe import probe_gpus
 
@@ -102,15 +104,26 @@ def _policy(kit: Kit) -> Check:
         return Check(
             "kit", "fail", f"its path holds a space: {kit.root}", "move it: NVFLARE's commands break at spaces"
         )
-    found = policy.loosened(kit.local)
+    found = policy.loosened(kit.local, _needed(kit))
     if found:
         mend = "take these files of local/ from the kit as it came; medseg does not start a site that allows more"
         return Check("what it allows", "fail", "\n".join(found), mend)
     return Check("what it allows", "ok", "no code from elsewhere, no logs, no look at files; every update is audited")
 
 
+def _needed(kit: Kit) -> Privacy:
+    """What the kit says that its filters do to updates. Kits of an older medseg say it by name alone."""
+    found = kit.setting
+    if found is None:
+        found = load_privacy(kit.privacy) if kit.privacy in shipped_privacy() else Privacy(kit.privacy)
+    return replace(found, encrypted=found.encrypted or kit.encrypted)
+
+
 def _key(kit: Kit) -> Check:
     """Whether this site can encrypt, and which key it has: the same digits at all sites."""
+    if not policy.encrypts(kit.local):
+        mend = f"take local/{policy.PRIVACY} from the kit as it came"
+        return Check("encryption", "fail", f"the filters of local/{policy.PRIVACY} do not encrypt", mend)
     if find_spec("tenseal") is None:
         return Check("encryption", "fail", "tenseal is not installed", 'pip install "medseg[encrypted]"')
     try:

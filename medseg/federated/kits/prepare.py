@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,7 +64,9 @@ def prepare(file: Path, out: Path, *, bundle: str | Path | None = None) -> Prepa
         bundle: that all sites agreed on: its name and hash go into the kits, and `join` compares.
 
     Raises:
-        UsageError: MS-J050, MS-J051, MS-J052 the project's file; MS-J100 its privacy setting.
+        UsageError: MS-J050, MS-J051, MS-J052 the project's file; MS-J100 its privacy setting; MS-J073 kits that are
+            there were made for another one.
+        InputError: MS-J054 a kit that is there is damaged.
         MissingExtraError: MS-J053 NVFLARE is not installed.
         MissingExtraError: MS-J102 updates are to be encrypted, and tenseal is not installed.
         BundleError: MS-B101, MS-B102 the bundle is not there.
@@ -74,12 +77,15 @@ def prepare(file: Path, out: Path, *, bundle: str | Path | None = None) -> Prepa
     agreed = ("", "") if bundle is None else (_name(bundle), bundle_hash(bundle))
     require_nvflare()
     _check_place(project, out)
+    said = promises(len(project.sites), privacy)
+    planned = _planned(project, privacy, out, said, *agreed)
+    _check_kept(planned, privacy)
     key = _sites_key(out / AUTHORITY) if privacy.encrypted else None
     made = _provision(project, out / AUTHORITY)
     _guard(out / AUTHORITY)
     kits, kept = [], []
-    said = promises(len(project.sites), privacy)
-    for kit, source in _planned(project, privacy, out, made, said, *agreed):
+    for kit in planned:
+        source = made / kit.name
         if kit.root.exists():
             kept.append(kit.name)
             if kit.kind != "site":  # a hospital's kit is the hospital's
@@ -96,9 +102,9 @@ def prepare(file: Path, out: Path, *, bundle: str | Path | None = None) -> Prepa
 
 
 def _planned(
-    project: Project, privacy: Privacy, out: Path, made: Path, said: tuple[str, ...], bundle: str, sha256: str
-) -> list[tuple[Kit, Path]]:
-    """Every kit of a project, and the folder where NVFLARE made it."""
+    project: Project, privacy: Privacy, out: Path, said: tuple[str, ...], bundle: str, sha256: str
+) -> list[Kit]:
+    """Every kit of a project, those that are there already too."""
     common: dict[str, Any] = {
         "project": project.name,
         "host": project.server.host,
@@ -111,12 +117,38 @@ def _planned(
         "promises": said,
         "medseg": medseg.__version__,
         "encrypted": privacy.encrypted,
+        "setting": privacy,
     }
     server = project.server
     kits = [Kit(out / "server", "server", server.host, server.organisation, **common)]
     kits += [Kit(out / "sites" / one.name, "site", one.name, one.organisation, **common) for one in project.sites]
     kits += [Kit(out / "admins" / one.email, "admin", one.email, one.organisation, **common) for one in project.admins]
-    return [(kit, made / kit.name) for kit in kits]
+    return kits
+
+
+def _check_kept(planned: list[Kit], privacy: Privacy) -> None:
+    """Kits that are there are not written again, so what is promised of this setting would not hold for another's."""
+    for kit in planned:
+        if kit.root.exists() and not _made_for(read_kit(kit.root), kit, privacy):
+            raise UsageError("MS-J073", f"the kit of {kit.name} was made for another privacy setting than {kit.privacy}, "
+                             "or changed", file=kit.root,
+                             mend="make new kits into a new folder with -o and hand them out again, or take back the "
+                             "change of `privacy`")  # fmt: skip
+
+
+def _made_for(kept: Kit, kit: Kit, privacy: Privacy) -> bool:
+    """Whether a kit does what this setting says; where it is a site's, the site may have made it stricter."""
+    if kept.setting is not None:
+        same = replace(kept.setting, name="") == replace(privacy, name="")  # a file may be renamed
+        return same and (kit.kind != "site" or not policy.weakened(kept.local, privacy))
+    if (kept.privacy, kept.encrypted) != (kit.privacy, kit.encrypted):
+        return False
+    if kit.kind != "site":
+        return True
+    try:  # an older medseg wrote down the name alone, behind which a file may have changed
+        return json.loads((kept.local / policy.PRIVACY).read_text(encoding="utf-8")) == privacy_json(privacy)
+    except (OSError, ValueError):
+        return False
 
 
 def _harden(kit: Kit, source: Path, privacy: Privacy, project: Project) -> None:

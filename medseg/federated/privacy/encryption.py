@@ -97,12 +97,12 @@ def added(parts: Sequence[Sequence[bytes]], key: bytes) -> list[bytes]:
         key: of the server, or of the sites.
 
     Raises:
-        EncryptionError: MS-J142 parts of different lengths, or what is no ciphertext of this key.
+        EncryptionError: MS-J142 parts of different lengths, or what is no ciphertext of this key and scale.
     """
     if not parts or len({len(part) for part in parts}) != 1 or not parts[0]:
         raise EncryptionError("MS-J142", "the sites' ciphertexts are not of one length", mend=_MEND)
     context = _context(key)
-    return [_sum([_vector(chunk, context) for chunk in chunks]).serialize() for chunks in zip(*parts, strict=True)]
+    return [_sum([_vector(chunk, context) for chunk in chunks]) for chunks in zip(*parts, strict=True)]
 
 
 def decrypted(chunks: Sequence[bytes], key: bytes, length: int) -> np.ndarray:
@@ -120,11 +120,14 @@ def decrypted(chunks: Sequence[bytes], key: bytes, length: int) -> np.ndarray:
 _MEND = "use the same medseg and the same keys at all sites and at the server"
 
 
-def _sum(vectors: Sequence[Any]) -> Any:
-    total = vectors[0]
-    for vector in vectors[1:]:
-        total = total + vector
-    return total
+def _sum(vectors: Sequence[Any]) -> bytes:
+    try:
+        total = vectors[0]
+        for vector in vectors[1:]:
+            total = total + vector
+        return total.serialize()
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise EncryptionError("MS-J142", f"the ciphertexts cannot be added ({error})", mend=_MEND) from error
 
 
 def _vector(chunk: bytes, context: Any) -> Any:
@@ -133,8 +136,12 @@ def _vector(chunk: bytes, context: Any) -> Any:
         if found.size() != SLOTS:
             msg = f"{found.size()} numbers"
             raise ValueError(msg)
+        scales = [one.scale for one in found.ciphertext()]
+        if scales != [_SCALE]:  # SEAL adds equal scales alone, and tells only when it is to add
+            msg = f"scales {scales[:3]}"
+            raise ValueError(msg)
     except (ValueError, RuntimeError, TypeError) as error:
-        raise EncryptionError("MS-J142", "what came is no ciphertext of this key", mend=_MEND) from error
+        raise EncryptionError("MS-J142", "what came is no ciphertext of this key and scale", mend=_MEND) from error
     return found
 
 

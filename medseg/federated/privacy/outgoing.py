@@ -42,7 +42,7 @@ class Outgoing:
         kind: NVFLARE's name of it.
         data: of the message.
         meta: of the message.
-        row: what the manifest says of it.
+        row: what the manifest says of it: sums of an update, all of everything else.
     """
 
     kind: str
@@ -84,7 +84,8 @@ def released(kind: Any, data: Any, meta: Any, allowed: AllowList, *, packing: st
         except InputError as error:
             raise OutgoingError(error.code, f"it would have sent statistics: {error.what}", mend=_MEND) from error
         beside = _meta(meta, allowed)
-        row = {"scalars": _scalars(beside), "fingerprint_cases": told["fingerprint"]["cases"]}
+        # Whole, so that it can be looked up: `remade` has just read every name and number in it, and it is plain data.
+        row = {"scalars": _scalars(beside), "fingerprint_cases": told["fingerprint"]["cases"], **told}
         return Outgoing(kind, told, beside, row)
     raise _stopped("MS-J111", f"a message of kind {_shown(kind)}")
 

@@ -85,11 +85,18 @@ def pack(
     return packed, {name: value - sent[name] for name, value in wanted.items()}
 
 
-def unpack(data: Mapping[str, Any], meta: Mapping[str, Any] | None) -> dict[str, Any]:
+def unpack(
+    data: Mapping[str, Any], meta: Mapping[str, Any] | None, expected: Mapping[str, Sequence[int]] | None = None
+) -> dict[str, Any]:
     """An update as it was before packing: name -> float32; one that was not packed is given back as it is.
 
+    Args:
+        data: as it came.
+        meta: beside it.
+        expected: name -> shape of what was sent to the site; None: any. Only what is expected is made room for.
+
     Raises:
-        PackingError: MS-J132 it says that it is packed, but cannot have been.
+        PackingError: MS-J132 it says that it is packed, but cannot have been, or not of what is expected.
     """
     packing = (meta or {}).get(PACKING)
     if packing is None:
@@ -101,6 +108,8 @@ def unpack(data: Mapping[str, Any], meta: Mapping[str, Any] | None) -> dict[str,
     if packing != "top_k":
         raise _refused("MS-J132", f"packing {packing!r}")
     layout = layout_of((meta or {}).get(LAYOUT))
+    if expected is not None and dict(layout) != {name: tuple(shape) for name, shape in expected.items()}:
+        raise _refused("MS-J132", "top_k of another network")  # before its size decides how much memory is taken
     total = sum(math.prod(shape) for _, shape in layout)
     if set(data) != {POSITIONS, VALUES}:
         raise _refused("MS-J132", f"top_k with the entries {', '.join(sorted(map(str, data))[:3])}")

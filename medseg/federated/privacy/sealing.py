@@ -135,7 +135,7 @@ def checked(table: Mapping[str, Any], total: int) -> list[bytes]:
 
 
 def require_ciphertexts(table: Mapping[str, Any], total: int) -> None:
-    """Let only a table pass that could be added up; errors as for `sum_of`."""
+    """Let only a table pass that could be added to others of this training; errors as for `sum_of`."""
     sum_of([table], total)
 
 

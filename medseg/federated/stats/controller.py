@@ -99,16 +99,16 @@ class StatsController(AskingController):
     def judged(self, site: str, task_name: str, result: Shareable) -> Answer:
         """A fingerprint and whether its site is held out, or why it is none."""
         del site, task_name
-        code = str(result.get_return_code())
-        if code == ReturnCode.TASK_RESULT_FILTER_ERROR:
-            return Answer(FAILED, why="its own privacy policy stopped the answer")
-        if code != ReturnCode.OK:
-            return Answer(FAILED, why=f"it could not answer ({code}); its own log says why")
         try:
+            code = str(result.get_return_code())
+            if code == ReturnCode.TASK_RESULT_FILTER_ERROR:
+                return Answer(FAILED, why="its own privacy policy stopped the answer")
+            if code != ReturnCode.OK:
+                return Answer(FAILED, why=f"it could not answer ({code}); its own log says why")
             return Answer(USED, said=heard(from_shareable(result).data))
         except MedsegError as error:
             return Answer(REFUSED, why=f"{error.code} {error.what}")
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except Exception as error:  # noqa: BLE001  what one site sent must not stop the question for all
             return Answer(REFUSED, why=f"it sent what is no answer ({type(error).__name__})")
 
     def _labels(self, said: SiteFile) -> LabelTable | None:

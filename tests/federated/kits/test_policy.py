@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medseg.federated.kits import policy
-from medseg.federated.privacy.settings import load_privacy, privacy_json
+from medseg.federated.privacy.settings import Privacy, load_privacy, privacy_json
 
 LEAD, MEMBER = ("lead@uni.org", "uni", "lead"), ("member@uni.org", "uni", "member")
 
@@ -172,6 +172,8 @@ def test_fewer_rights_are_no_loosening(local):
         lambda c: c["scopes"][0].update(task_result_filters=[]),
         lambda c: c["scopes"][0]["task_result_filters"].append({"path": "nvflare.app_common.filters.exclude_vars.ExcludeVars"}),
         lambda c: c["scopes"][0]["task_result_filters"][-1].update(direction="in"),
+        lambda c: c["scopes"][0]["task_result_filters"][-1].update(disabled=True),
+        lambda c: c["scopes"].append(c["scopes"][0]),
         lambda c: c["scopes"].append({"name": "open", "task_result_filters": []}),
         lambda c: c.pop("default_scope"),
         lambda c: c["scopes"].clear(),
@@ -180,6 +182,94 @@ def test_fewer_rights_are_no_loosening(local):
 def test_an_audit_that_is_not_last_is_told(local, change):
     edit(local, policy.PRIVACY, change)
     assert [what for what in policy.loosened(local) if what.startswith(policy.PRIVACY)]
+
+
+CLIPPED = Privacy("clipped", clip_norm=1.0, noise_multiplier=0.5, max_epsilon=8.0, packing="top_k", keep=0.1)
+
+
+def write(local, setting, change=None):
+    content = privacy_json(setting)
+    if change is not None:
+        change(content["scopes"][0])
+    (local / policy.PRIVACY).write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize("setting", ["none", "clip_noise", "fp16", "top_k", "he"])
+def test_a_kit_does_what_its_setting_says(local, setting):
+    needed = load_privacy(setting)
+    write(local, needed)
+    assert policy.loosened(local, needed) == []
+    assert policy.encrypts(local) == (setting == "he")
+    if setting != "none":
+        write(local, load_privacy("none"))
+        assert len(policy.loosened(local, needed)) >= 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "change"),
+    [
+        ("he", lambda s: s["task_result_filters"][-1]["args"].pop("encrypted")),
+        ("he", lambda s: s["task_result_filters"][-1]["args"].update(encrypted=False)),
+        ("he", lambda s: s["task_result_filters"][-1]["args"].update(encrypted="false")),
+        ("he", lambda s: s["task_result_filters"][-1].pop("args")),
+        ("he", lambda s: s["task_data_filters"].clear()),
+        ("he", lambda s: s.pop("task_data_filters")),
+        ("he", lambda s: s["task_data_filters"][0].update(disabled=True)),
+        ("he", lambda s: s["task_data_filters"][0].update(direction="out")),
+        (CLIPPED, lambda s: s["task_result_filters"].pop(0)),
+        (CLIPPED, lambda s: s["task_result_filters"].pop(1)),
+        (CLIPPED, lambda s: s["task_result_filters"][0].update(disabled=True)),
+        (CLIPPED, lambda s: s["task_result_filters"][0].update(direction="in")),
+        (CLIPPED, lambda s: s["task_result_filters"][0]["args"].update(clip_norm=2.0)),
+        (CLIPPED, lambda s: s["task_result_filters"][0]["args"].update(noise_multiplier=0.1)),
+        (CLIPPED, lambda s: s["task_result_filters"][0]["args"].update(ledger="other.jsonl")),
+        (CLIPPED, lambda s: s["task_result_filters"][0]["args"].pop("clip_norm")),
+        (CLIPPED, lambda s: s["task_result_filters"][1]["args"].update(keep=0.5)),
+        (CLIPPED, lambda s: s["task_result_filters"][1]["args"].update(packing="fp16")),
+        (CLIPPED, lambda s: s["task_result_filters"][2]["args"].update(packing="none")),
+        (CLIPPED, lambda s: s["task_result_filters"][2]["args"].update(record="elsewhere.jsonl")),
+        (CLIPPED, lambda s: s["task_result_filters"].insert(0, s["task_result_filters"].pop(1))),
+        (CLIPPED, lambda s: s["task_result_filters"].insert(1, {"path": "hospital.Own"})),
+        ("none", lambda s: s["task_result_filters"].insert(0, "AuditFilter") or s["task_result_filters"].reverse()),
+    ],
+)  # fmt: skip
+def test_filters_that_do_less_than_the_kit_says_are_told(local, setting, change):
+    needed = load_privacy(setting) if isinstance(setting, str) else setting
+    write(local, needed, change)
+    found = policy.loosened(local, needed)
+    assert found
+    assert all(what.startswith(policy.PRIVACY) for what in found)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: s["task_result_filters"][0]["args"].update(clip_norm=0.5, noise_multiplier=2),
+        lambda s: s["task_result_filters"][0]["args"].update(
+            max_epsilon=20.0, delta=1e-6
+        ),  # MS-J121: its own to decide
+        lambda s: s["task_result_filters"][0]["args"].update(max_epsilon=None),
+        lambda s: s["task_result_filters"][1]["args"].update(keep=0.01, feedback=False),
+        lambda s: s["task_result_filters"].insert(0, {"path": "hospital.Own", "args": {"a": 1}}),
+        lambda s: s["task_data_filters"].append({"path": "hospital.Own"}),
+        lambda s: s["properties"].update(owner="radiology"),
+    ],
+)
+def test_what_a_site_makes_stricter_or_decides_itself_is_no_loosening(local, change):
+    write(local, CLIPPED, change)
+    assert policy.loosened(local, CLIPPED) == []
+
+
+@pytest.mark.parametrize(
+    ("needed", "own"),
+    [("none", "clip_noise"), ("none", "top_k"), ("none", "he"), ("fp16", "top_k"), ("fp16", "he")],
+)
+def test_a_site_may_take_a_stricter_setting(local, needed, own):
+    write(local, load_privacy(own))
+    assert policy.loosened(local, load_privacy(needed)) == []
+    if needed != "none":
+        write(local, load_privacy(needed))
+        assert policy.loosened(local, load_privacy(own)) != []
 
 
 def test_code_and_further_resources_in_the_folder_are_told(local):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from datetime import timedelta
@@ -16,6 +17,7 @@ from medseg.federated.kits.certificates import own_certificate
 from medseg.federated.kits.kit import read_kit
 from medseg.federated.privacy.encryption import make_keys
 from medseg.federated.privacy.sealing import KEY_FILE, key_id
+from medseg.federated.privacy.settings import Privacy, load_privacy, privacy_json
 
 
 @pytest.fixture
@@ -65,6 +67,8 @@ def test_a_kit_in_a_folder_with_a_space_fails(kit, tmp_path):
 @pytest.mark.skipif(find_spec("tenseal") is None, reason='no tenseal (pip install "medseg[encrypted]")')
 def test_where_updates_leave_encrypted_the_key_is_looked_at(kit, monkeypatch):
     keys, kit = make_keys(), replace(kit, encrypted=True)
+    (kit.local / "privacy.json").write_text(json.dumps(privacy_json(load_privacy("he"))), encoding="utf-8")
+    assert lines(kit)["what it allows"][0] == "ok"
     verdict, found = lines(kit)["encryption"]
     assert (verdict, found) == ("fail", "this site has no key to encrypt with")
     for content, verdict in ((b"no key", "fail"), (keys.server, "fail"), (keys.sites, "ok")):
@@ -73,6 +77,30 @@ def test_where_updates_leave_encrypted_the_key_is_looked_at(kit, monkeypatch):
     assert key_id(keys.sites) in lines(kit)["encryption"][1]
     monkeypatch.setattr(preflight, "find_spec", lambda name: None)
     assert lines(kit)["encryption"] == ("fail", "tenseal is not installed")
+
+
+def test_a_site_whose_filters_do_not_encrypt_does_not_say_that_it_does(kit):
+    kit = replace(kit, encrypted=True)
+    (kit.local / KEY_FILE).write_bytes(b"key")
+    content = privacy_json(load_privacy("he"))
+    content["scopes"][0]["task_result_filters"][-1]["args"].pop("encrypted")
+    (kit.local / "privacy.json").write_text(json.dumps(content), encoding="utf-8")
+    found = lines(kit)
+    assert found["what it allows"][0] == "fail"
+    assert found["encryption"] == ("fail", "the filters of local/privacy.json do not encrypt")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"privacy": "clip_noise", "setting": None},  # a kit of an older medseg
+        {"privacy": "ours.yaml", "setting": Privacy("ours", clip_norm=1.0)},
+        {"encrypted": True, "setting": None},
+    ],
+)
+def test_filters_that_do_less_than_the_kit_says_fail(kit, said):
+    assert lines(kit)["what it allows"][0] == "ok"
+    assert lines(replace(kit, **said))["what it allows"][0] == "fail"
 
 
 def test_a_certificate_is_told_before_it_ends_and_after(kit, monkeypatch):

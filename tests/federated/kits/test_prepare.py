@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import ssl
 import stat
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
@@ -14,10 +16,11 @@ from medseg.errors import BundleError, MissingExtraError, OutputError, UsageErro
 from medseg.federated.bundle_hash import bundle_hash
 from medseg.federated.kits import policy
 from medseg.federated.kits.certificates import own_certificate
-from medseg.federated.kits.kit import read_kit
+from medseg.federated.kits.kit import read_kit, write_kit
 from medseg.federated.kits.prepare import AUTHORITY, prepare, write_server_resources
 from medseg.federated.privacy.encryption import require_key
 from medseg.federated.privacy.sealing import KEY_FILE
+from medseg.federated.privacy.settings import load_privacy, privacy_json
 
 ALL = ("server", "sites/site-1", "sites/site-2", "sites/site-3", "admins/lead@example.org", "admins/member@example.org")
 
@@ -139,6 +142,62 @@ def test_a_second_run_makes_kits_of_what_is_new_by_the_same_root(project, tmp_pa
     assert len(roots) == 1
     assert own_certificate(read_kit(out / "sites" / "late")).name == "late"
     assert not list((out / AUTHORITY).rglob("prod_*"))  # no second copy of the keys
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(project, out):
+    """That a second run is refused, and nothing was written before."""
+    before = files(out)
+    with pytest.raises(UsageError, match="another privacy setting") as caught:
+        prepare(project, out)
+    assert caught.value.code == "MS-J073"
+    assert "new folder" in caught.value.mend
+    assert files(out) == before
+
+
+@pytest.fixture
+def older(kits, tmp_path):
+    """Kits as an older medseg made them: they say the setting's name alone."""
+    out = shutil.copytree(kits, tmp_path / "older")
+    for name in ALL:
+        write_kit(replace(read_kit(out / name), setting=None))
+    return out
+
+
+@pytest.mark.parametrize("setting", ["he", "clip_noise"])
+def test_a_second_run_under_another_privacy_setting_is_refused(project, kits, older, tmp_path, setting):
+    made = shutil.copytree(kits, tmp_path / "made")
+    project.write_text(project.read_text(encoding="utf-8") + f"privacy: {setting}\n", encoding="utf-8")
+    for out in (made, older):
+        refused(project, out)
+        shutil.rmtree(out / "sites")  # as where they were handed out and removed
+        refused(project, out)
+
+
+def test_a_setting_whose_file_was_changed_is_another_one(project, tmp_path):
+    out, setting = tmp_path / "out", tmp_path / "ours.yaml"
+    setting.write_text("clip_norm: 1.0\n", encoding="utf-8")
+    project.write_text(project.read_text(encoding="utf-8") + f"privacy: {setting}\n", encoding="utf-8")
+    prepare(project, out)
+    setting.write_text("clip_norm: 1\nnoise_multiplier: 0\n", encoding="utf-8")
+    assert prepare(project, out).kits == ()  # the same in other words
+    setting.write_text("clip_norm: 2.0\n", encoding="utf-8")
+    refused(project, out)
+    for name in ALL:
+        write_kit(replace(read_kit(out / name), setting=None))
+    refused(project, out)
+
+
+def test_a_site_that_made_its_filters_stricter_does_not_keep_the_project_from_growing(project, kits, older, tmp_path):
+    made = shutil.copytree(kits, tmp_path / "made")
+    path = made / "sites" / "site-2" / "local" / policy.PRIVACY
+    path.write_text(json.dumps(privacy_json(load_privacy("clip_noise"))), encoding="utf-8")
+    assert len(prepare(project, made).kept) == len(prepare(project, older).kept) == len(ALL)
+    path.unlink()
+    refused(project, made)
 
 
 def test_certificates_hold_as_long_as_the_project_says(project, tmp_path):

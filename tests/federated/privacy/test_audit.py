@@ -61,6 +61,18 @@ def test_the_command_prints_what_left_and_what_it_cost(sites, capsys):
     assert (len(one["rows"]), two["spent"]) == (3, None)
 
 
+def test_the_command_prints_a_fingerprint_as_json_alone(tmp_path, capsys):
+    told = {"fingerprint": {"cases": 6, "structures": [{"name": "Left lung"}]}, "held_out": False}
+    row = {"task": "statistics", "verdict": "sent", "kind": "STATISTICS", "scalars": {}, "fingerprint_cases": 6, **told}
+    append_row(tmp_path / "audit.jsonl", row)
+    assert run(["federate", "audit", str(tmp_path), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "1 sent, 0 refused, 0 without a result" in printed.err
+    (found,) = json.loads(printed.out)
+    assert found["rows"][0]["fingerprint"] == told["fingerprint"]
+    assert found["broken"] == 0
+
+
 def test_the_command_tells_of_lines_that_cannot_be_read(sites, capsys):
     with (sites / "two" / "audit.jsonl").open("a") as file:
         file.write("half a li")

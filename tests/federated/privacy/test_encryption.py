@@ -118,6 +118,32 @@ def test_what_is_no_ciphertext_or_key_is_refused(keys):
         encrypted(np.ones(3), b"no key")
 
 
+@needs_tenseal
+def test_a_ciphertext_of_another_scale_is_refused(keys):
+    import tenseal as ts
+
+    context = ts.context_from(keys.sites)
+    sound = encrypted(np.ones(SLOTS), keys.sites)
+    for scale in (2.0**30, 2.0**39):
+        odd = [ts.ckks_vector(context, [0.1] * SLOTS, scale).serialize()]
+        for parts in ([odd], [sound, odd]):
+            with pytest.raises(EncryptionError, match=r"MS-J142[\s\S]*scale"):
+                added(parts, keys.server)
+        with pytest.raises(EncryptionError, match="MS-J142"):
+            decrypted(odd, keys.sites, SLOTS)
+
+
+@needs_tenseal
+def test_what_cannot_be_added_is_refused_too(keys, monkeypatch):
+    class Odd:
+        def __add__(self, other):
+            raise ValueError
+
+    monkeypatch.setattr(encryption, "_vector", lambda chunk, context: Odd())
+    with pytest.raises(EncryptionError, match="MS-J142"):
+        added([[b"a"], [b"b"]], keys.server)
+
+
 def test_a_missing_library_is_told(monkeypatch):
     monkeypatch.setattr(encryption, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"MS-J102 [\s\S]*medseg\[encrypted\]"):

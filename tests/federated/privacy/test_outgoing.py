@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +14,12 @@ from torch import nn
 
 from medseg.federated.exchange import CASES, METRICS, ROUND
 from medseg.federated.privacy.allow_list import OutgoingError, allow_list_of
+from medseg.federated.privacy.manifest import append_row, read_rows
 from medseg.federated.privacy.outgoing import released
 from medseg.federated.privacy.packing import LAYOUT, PACKING, POSITIONS, VALUES, pack
+from medseg.federated.stats.fingerprint import Fingerprint, Structure
+from medseg.federated.stats.fingerprint_json import to_json
+from medseg.federated.stats.sketch import PROBS, Sketch
 
 ALLOWED = allow_list_of({"a": (2, 3), "b": (4,)}, metrics=["val_mean_dice"], structures=["Left lung", "lung/right"])
 STEPS = "NUM_STEPS_CURRENT_ROUND"
@@ -63,6 +69,23 @@ def test_scores_leave_alone_and_by_structure():
     found = released("METRICS", numbers, {ROUND: 3}, ALLOWED)
     assert found.data == numbers
     assert found.row == {"scalars": numbers | {ROUND: 3}}
+
+
+def fingerprint(cases=6):
+    sketch = Sketch(cases, tuple(map(float, range(len(PROBS)))))
+    lung = Structure("Left lung", 1, cases, sketch, None, None, 0.5)
+    one = Fingerprint(cases, 5, 0, {"MR": cases}, (sketch,) * 3, None, (), (lung,))
+    return {"fingerprint": to_json(one), "held_out": False}
+
+
+def test_the_row_of_a_fingerprint_holds_all_that_was_told(tmp_path):
+    told = fingerprint()
+    found = released("STATISTICS", told, {}, ALLOWED)
+    assert found.row == {"scalars": {}, "fingerprint_cases": 6, **told}
+    assert json.loads(json.dumps(found.row, allow_nan=False)) == found.row
+    append_row(tmp_path / "audit.jsonl", found.row)
+    (row,), broken = read_rows(tmp_path / "audit.jsonl")
+    assert ({key: row[key] for key in found.data}, broken) == (found.data, 0)
 
 
 META = MetaTensor(torch.ones(4), meta={"filename_or_obj": "patient-0815.nii.gz"})

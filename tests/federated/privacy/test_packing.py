@@ -150,6 +150,14 @@ def test_what_was_not_packed_comes_back_as_it_is():
     assert unpack(update, {}) == update
 
 
+def test_only_what_is_expected_is_made_room_for():
+    packed, _ = pack({"a": torch.arange(6.0).reshape(2, 3)}, "top_k", keep=0.5)
+    assert unpack(packed.data, packed.meta, {"a": [2, 3]})["a"].shape == (2, 3)
+    for layout in ([["a", [10**13]]], [["a", [6]]], [["b", [2, 3]]]):
+        with pytest.raises(PackingError, match=r"MS-J132[\s\S]*another network"):
+            unpack(packed.data, {**packed.meta, LAYOUT: layout}, {"a": [2, 3]})
+
+
 def altered(**changes):
     packed, _ = pack({"a": torch.arange(6.0).reshape(2, 3)}, "top_k", keep=0.5)
     return {**packed.data, **changes.get("data", {})}, {**packed.meta, **changes.get("meta", {})}

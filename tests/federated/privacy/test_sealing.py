@@ -120,6 +120,16 @@ def test_bytes_that_are_no_ciphertext_are_refused():
         require_ciphertexts(fake([100]), 10)
 
 
+@needs_tenseal
+def test_a_ciphertext_of_another_scale_is_told_before_it_is_added(keys):
+    import tenseal as ts
+
+    odd = ts.ckks_vector(ts.context_from(keys.sites), [0.1] * SLOTS, 2.0**30).serialize()
+    data = torch.frombuffer(bytearray(odd), dtype=torch.uint8)
+    with pytest.raises(EncryptionError, match="MS-J142"):
+        require_ciphertexts({CIPHERTEXTS: data, LENGTHS: torch.tensor([len(odd)], dtype=torch.int32)}, 10)
+
+
 @given(
     st.lists(st.integers(1, 5000), min_size=1, max_size=8),
     st.floats(0.05, 1.0),

@@ -12,7 +12,7 @@ from nvflare.apis.shareable import make_reply
 from nvflare.apis.signal import Signal
 
 from medseg.federated.stats.controller import FETCHED, StatsController
-from medseg.federated.stats.exchange import told
+from medseg.federated.stats.exchange import heard, told
 from medseg.federated.stats.executor import STATS, StatsExecutor
 from medseg.federated.stats.report import CONSORTIUM, PICTURE, REPORT
 from medseg.federated.stats.survey import survey
@@ -113,6 +113,22 @@ def test_sites_that_are_gone_fail_or_send_something_else_are_left_out_by_name(su
     first = controller.said[:4]
     for name, why in (("broken", "its own log"), ("filtered", "privacy policy"), ("killed", "sent nothing"), ("strange", "MS-J170")):  # fmt: skip
         assert any(f"site {name} is left out" in line and why in line for line in first)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, OverflowError, RecursionError])
+def test_what_goes_wrong_with_one_answer_stops_nobody_else(surveys, tmp_path, monkeypatch, error):
+    def judge(data):
+        if data.get("odd"):
+            raise error
+        return heard(data)
+
+    monkeypatch.setattr("medseg.federated.stats.controller.heard", judge)
+    sites = {name: answering(surveys[name]) for name in "ab"}
+    sites["odd"] = lambda task: DXO(DataKind.STATISTICS, data={"odd": True}).to_shareable()
+    controller, out = run(sites, tmp_path)
+    assert controller.panics == []
+    assert list(json.loads((out / REPORT).read_text("utf-8"))["sites"]) == ["a", "b"]
+    assert any("site odd is left out" in line and error.__name__ in line for line in controller.said)
 
 
 def test_held_out_sites_agree_on_nothing_and_are_compared(surveys, tmp_path):

@@ -91,7 +91,7 @@ def test_the_audit_lets_statistics_out_made_anew_and_nothing_beside_them(folders
     found = released("STATISTICS", answer, {}, allowed)
     assert found.data == answer
     assert found.data is not answer
-    assert found.row == {"scalars": {}, "fingerprint_cases": 6}
+    assert found.row == {"scalars": {}, "fingerprint_cases": 6, **answer}
     for data, meta, code in (
         (answer, {"patient": 4}, "MS-J116"),
         ({**answer, "file": "SURNAME"}, {}, "MS-J170"),
