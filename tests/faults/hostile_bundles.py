@@ -209,7 +209,8 @@ def main() -> None:
     sys.path.insert(0, str(place))
     sound = {name: write_bundle(place / name, ours=name == "own") for name in ("zoo", "own")}
     sound |= {name: root for name, root in shipped_bundles().items() if find_weights(root) is not None}
-    load(sound["zoo"])  # what libraries import and read once
+    for name in ("zoo", "own"):
+        load(sound[name])  # what libraries import and read once
     sys.addaudithook(hook)
     report = {}
     attacks = {name: from_gate(name) for name in HOSTILE} | OTHERS
