@@ -161,9 +161,8 @@ class SealedSums:
         def weight(key: str) -> tuple[int, int]:
             return len(holders[key]), sum(updates[site].cases for site in holders[key])
 
-        used = self._key or max(
-            holders, key=weight, default=""
-        )  # the first of equals: they stand by their sites' names
+        # `max` takes the first of equals, and they stand by their sites' names.
+        used = self._key or max(holders, key=weight, default="")
         return {site: _another_key(one.key, used) for site, one in updates.items() if one.key != used}
 
     def shares(self, updates: Mapping[str, Update]) -> dict[str, float]:
