@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import psutil
@@ -73,9 +73,7 @@ class Federation:
     def kill(self, name: str, *, only_nvflare: bool = False) -> list[psutil.Process]:
         """As when the machine dies: SIGKILL to all of it; or to all but the command that begins it again."""
         family = self.family(name)[: -1 if only_nvflare else None]
-        for one in family:
-            one.kill()
-        psutil.wait_procs(family, timeout=10)
+        _kill(family)
         if not only_nvflare:
             self.running.pop(name).wait(10)
         return family
@@ -120,6 +118,14 @@ class Federation:
             if str(self.root) in words and ("worker_process" in words or "runner_process" in words):
                 found.append(one)
         return found
+
+
+def _kill(family: Sequence[psutil.Process]) -> None:
+    """And wait until all of them are dead; one may die by itself meanwhile."""
+    for one in family:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(family, timeout=10)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
@@ -174,6 +180,4 @@ def federated(
         yield found
     finally:
         left = [one for name in list(found.running) for one in found.family(name)] + found.job_processes()
-        for one in left:
-            one.kill()
-        psutil.wait_procs(left, timeout=10)
+        _kill(left)
