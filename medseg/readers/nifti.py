@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medseg.errors import InputError
+from medseg.geometry import Grid
 from medseg.labels import LabelTable
 from medseg.readers.nifti_geometry import place
 from medseg.readers.nifti_header import NiftiHeader, header_size, parse_header
@@ -96,6 +97,19 @@ def check_nifti(path: str | Path, options: ReadOptions | None = None) -> tuple[i
     if gzipped:
         require_whole(image, header.offset + needed)
     return header.shape
+
+
+def nifti_grid(path: str | Path, options: ReadOptions | None = None) -> Grid:
+    """Where its voxels lie, from its header alone.
+
+    Raises:
+        InputError, GeometryError: as `read_nifti`.
+    """
+    path, gzipped = _opened(path)
+    with open_stream(path, gzipped=gzipped) as stream:
+        header = read_header(stream, path)
+    i, j, k = header.shape[:3]
+    return Grid((i, j, k), place(header, path, options or ReadOptions())[0])
 
 
 def _opened(path: str | Path) -> tuple[Path, bool]:

@@ -110,6 +110,19 @@ def check_nrrd(path: str | Path, options: ReadOptions | None = None) -> tuple[in
     return shape if not others or is_segmentation(header.pairs) else (others[0], *shape)
 
 
+def nrrd_grid(path: str | Path, options: ReadOptions | None = None) -> Grid:
+    """Where its voxels lie, from its header alone.
+
+    Raises:
+        InputError, GeometryError: as `read_nrrd`.
+    """
+    path = Path(path)
+    with translated(path), path.open("rb") as file:
+        header = _header(file, path, _kind(path))
+    i, j, k = (header.sizes[a] for a in header.spatial)
+    return Grid((i, j, k), _place(header, path, options or ReadOptions())[0])
+
+
 def _kind(path: Path) -> str:
     kind = sniff(path)
     if kind not in ("nrrd", "metaimage"):

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 
 from medseg.errors import ChoiceError, InputError, MedsegError
 from medseg.readers.finding import Finding
-from medseg.readers.nifti import check_nifti, header_path, read_nifti
-from medseg.readers.nrrd import check_nrrd, read_nrrd
+from medseg.readers.nifti import check_nifti, header_path, nifti_grid, read_nifti
+from medseg.readers.nrrd import check_nrrd, nrrd_grid, read_nrrd
 from medseg.readers.options import ReadOptions
 from medseg.readers.sniff import IMAGES, refuse, sniff
 
 if TYPE_CHECKING:
     from os import PathLike
 
+    from medseg.geometry import Grid
     from medseg.volume import Volume
 
 #: Longest first, so that 'a.seg.nrrd' is called 'a'.
@@ -92,6 +93,19 @@ def check(path: str | PathLike[str], options: ReadOptions | None = None) -> int:
         check_one(one, options)
         return 1
     return refuse(one, kind)
+
+
+def grid_of(path: str | PathLike[str], options: ReadOptions | None = None) -> Grid:
+    """Where the voxels of an image file other than DICOM lie; its header alone is read.
+
+    Raises:
+        InputError, GeometryError: as `read`.
+    """
+    path, options = header_path(Path(path)), options or ReadOptions()
+    kind = sniff(path)
+    if kind.removeprefix("gzip-") in ("nifti", "nifti-pair"):
+        return nifti_grid(path, options)
+    return nrrd_grid(path, options) if kind in ("nrrd", "metaimage") else refuse(path, kind)
 
 
 def _one(path: Path, options: ReadOptions) -> Path:

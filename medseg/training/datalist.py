@@ -103,10 +103,11 @@ def _files(folder: str) -> dict[str, dict[str, Any]]:
 def _cases(folder: str, channels: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Name -> image or images and label, of whatever `medseg plan` understands."""
     source = find_source(Path(folder), channels)
-    if source.problems:
-        first = source.problems[0]
+    faults = [problem for problem in source.problems if not problem.note]
+    if faults:
+        first = faults[0]
         raise InputError(
-            "MS-T102", f"{len(source.problems)} problems, the first: {first.what}", file=first.file, mend=first.mend
+            "MS-T102", f"{len(faults)} problems, the first: {first.what}", file=first.file, mend=first.mend
         )
     images = {case.name: [str(path) for path in case.images] for case in source.cases}
     return {

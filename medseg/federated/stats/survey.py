@@ -17,6 +17,7 @@ from medseg.readers.cases.channels import load_case
 from medseg.readers.cases.pairing import load_label
 from medseg.training.plan.classes import classes_of, ignore_value, known_values
 from medseg.training.plan.look import look_at
+from medseg.training.plan.own_names import own_names
 from medseg.training.plan.problems import Problem, problem_of
 from medseg.training.plan.sources import find_source
 
@@ -115,7 +116,6 @@ def survey(
     chosen = [case for case in source.cases if cases is None or case.name in cases]
     problems = list(source.problems)
     found: list[tuple[Facts, tuple[Channel, ...], dict[int, tuple[float, Triple]]]] = []
-    names: dict[int, str] = {}
     for n, case in enumerate(chosen, 1):
         facts, wrong = look_at(case, source.channels, known, allow_empty=True, ignore=ignore)
         problems += wrong
@@ -127,25 +127,19 @@ def survey(
                 problems.append(problem_of(error, case.name, case.label))
             else:
                 label = given.array if ignore is None else np.where(given.array == ignore, 0, given.array)
-                names |= {} if given.labels is None else {row.value: row.name for row in given.labels}
                 found.append((facts, _channels(image, label), _places(image, label)))
         if progress is not None:
             progress(n, len(chosen))
     held = {value for facts, _, _ in found for value in facts.values}
-    table = _table(source, held, {value: names[value] for value in sorted(held & set(names))}, labels)
+    table = _table(source, held, own_names([facts for facts, _, _ in found]), labels)
     seen = tuple(Seen(facts, grey, *_named(places, table)) for facts, grey, places in found)
     return Survey(source.channels, table, seen, tuple(problems))
 
 
 def _table(source: Source, held: Collection[int], names: Mapping[int, str], labels: LabelTable | None) -> LabelTable:
     """By dataset.json, else by the label maps' own names, else by the bundle's, else by values."""
-    if known_values(source.said):
-        return classes_of(source.said, held, source.path).table
-    if names:
-        said = {str(value): names.get(value, f"label {value}") for value in sorted(held)}
-        return classes_of({"labels": said}, held, source.path).table
-    if labels is None and held:
-        return classes_of({}, held, source.path).table
+    if known_values(source.said) or names or (labels is None and held):
+        return classes_of(source.said, held, source.path, names).table
     return labels or LabelTable(())
 
 

@@ -21,9 +21,10 @@ class Case:
         name: unique among the cases found together, safe as a file name on every system.
         images: one file a channel, in the order of the bundle's channels; or one file with all of them (4D); or
             one DICOM folder.
-        label: the label map that belongs to it, None when there is none.
+        label: the label map that belongs to it, None when there is none, or it is open which of `maps`.
         options: how to read it.
         error: why it cannot be read, known before reading; `load_case` raises it.
+        maps: every label map that belongs to it by its name or its grid, where a folder was looked through.
     """
 
     name: str
@@ -31,3 +32,4 @@ class Case:
     label: Path | None = None
     options: ReadOptions = field(default_factory=ReadOptions)
     error: MedsegError | None = None
+    maps: tuple[Path, ...] = ()

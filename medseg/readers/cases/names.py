@@ -16,7 +16,7 @@ EXTENSIONS = (
 )  # fmt: skip
 _DICOM = (".dcm", ".dicom", ".ima")
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
-_SEPARATORS = "_-. "
+SEPARATORS = "_-. "
 _LABEL_WORDS = frozenset({
     "seg", "segs", "segmentation", "segmentations", "label", "labels", "labelmap", "labelled", "labeled", "mask", "masks", "gt",
     "groundtruth", "annotation", "annotations", "lesions",
@@ -71,7 +71,7 @@ def channel_key(name: str) -> str:
 def split_by_channel_name(stem_: str, channels: Iterable[str]) -> tuple[str, int] | None:
     """(prefix, index) when a stem is a channel's name or ends with it: ('brats_7', 0) of 'brats_7_flair'."""
     keys = [channel_key(c) for c in channels]
-    cut = max(stem_.rfind(s) for s in _SEPARATORS)
+    cut = max(stem_.rfind(s) for s in SEPARATORS)
     prefix, word = (stem_[:cut], stem_[cut + 1 :]) if cut > 0 else ("", stem_)
     for key in (channel_key(stem_), channel_key(word)):
         if key in keys:
@@ -81,7 +81,7 @@ def split_by_channel_name(stem_: str, channels: Iterable[str]) -> tuple[str, int
 
 def is_other_modality(stem_: str) -> tuple[bool, str]:
     """Whether a stem is or ends with the usual name of a kind of scan, and what stands before it."""
-    cut = max(stem_.rfind(s) for s in _SEPARATORS)
+    cut = max(stem_.rfind(s) for s in SEPARATORS)
     prefix, word = (stem_[:cut], stem_[cut + 1 :]) if cut > 0 else ("", stem_)
     return word.casefold() in _MODALITIES, prefix
 
@@ -90,17 +90,17 @@ def is_label_name(path: Path) -> bool:
     """Whether a file is called a label map: one word of its name is 'seg', 'label', 'mask' or the like."""
     if path.name.lower().endswith((".seg.nrrd", ".seg.nhdr")):
         return True
-    return any(word in _LABEL_WORDS for word in re.split(f"[{re.escape(_SEPARATORS)}]+", stem(path).casefold()))
+    return any(word in _LABEL_WORDS for word in re.split(f"[{re.escape(SEPARATORS)}]+", stem(path).casefold()))
 
 
 def belongs_to(label: str, image: str) -> bool:
     """Whether the stem of a label map names the stem of an image: 'a', 'a_seg', 'a-mask2' or 'label_a' of 'a'."""
     if not image:
         return False
-    if label == image or (label.startswith(image) and label[len(image)] in _SEPARATORS):
+    if label == image or (label.startswith(image) and label[len(image)] in SEPARATORS):
         return True
     front = label.removesuffix(image)
-    return front != label and front[-1:] in tuple(_SEPARATORS) and front[:-1].casefold() in _LABEL_WORDS
+    return front != label and front[-1:] in tuple(SEPARATORS) and front[:-1].casefold() in _LABEL_WORDS
 
 
 def safe_name(text: str) -> str:
@@ -122,7 +122,7 @@ def collision_key(name: str) -> str:
 
 def without_label_word(stem_: str) -> str:
     """The case that a label map's stem names: 'a' of 'a_seg' and 'label_a', the stem itself when no such word is there."""
-    parts = re.split(f"([{re.escape(_SEPARATORS)}])", stem_)
+    parts = re.split(f"([{re.escape(SEPARATORS)}])", stem_)
     if len(parts) > 2 and parts[-1].casefold() in _LABEL_WORDS:
         return "".join(parts[:-2])
     if len(parts) > 2 and parts[0].casefold() in _LABEL_WORDS:

@@ -8,6 +8,7 @@ import numpy as np
 
 from medseg.errors import MedsegError
 from medseg.training.plan.look import look_at
+from medseg.training.plan.own_names import naming_problems
 from medseg.training.plan.problems import Problem, faults_first, problem_of
 from medseg.training.plan.split import Split, read_split, split_problems
 
@@ -30,6 +31,7 @@ def check_dataset(
     subjects: Path | None = None,
     allow_empty: bool = False,
     ignore: int | None = None,
+    instances: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Facts], Split, list[Problem]]:
     """Read every case once.
@@ -40,6 +42,7 @@ def check_dataset(
         subjects: a CSV of subjects and parts; None: the list itself where `source` is one.
         allow_empty: cases without any structure are sound.
         ignore: the value of voxels that count nowhere; None: there is none.
+        instances: label maps number objects, so that what a number is called means nothing.
         progress: called with (cases read, cases in all).
 
     Returns:
@@ -62,6 +65,7 @@ def check_dataset(
     except MedsegError as error:
         problems.append(problem_of(error, "", listed))
     problems += _duplicates(facts, cases, split)
+    problems += [] if known or instances else naming_problems(facts, cases)
     problems += _unusual(facts, cases)
     return sorted(facts, key=lambda one: one.name), split, faults_first(problems)
 

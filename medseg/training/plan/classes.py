@@ -1,6 +1,6 @@
 """What the label values mean, and whether the network tells classes apart (softmax) or nested regions (sigmoids).
 
-Names come from dataset.json, MSD's value -> name or nnU-Net's name -> value; nnU-Net's name -> list of values is a region,
+Names come from dataset.json, MSD's value -> name or nnU-Net's name -> value, or from the label maps themselves (`own_names`); nnU-Net's name -> list of values is a region,
 such as a whole tumour that holds its core. `regions_class_order` says which value each region is painted with; without it
 regions are painted from the largest to the smallest, each with a value that no smaller one holds.
 
@@ -94,13 +94,16 @@ def known_values(said: Mapping[str, Any]) -> frozenset[int]:
     return frozenset(names) | {value for parts in regions.values() for value in parts}
 
 
-def classes_of(said: Mapping[str, Any], held: Collection[int], path: Path) -> Classes:
+def classes_of(
+    said: Mapping[str, Any], held: Collection[int], path: Path, own: Mapping[int, str] | None = None
+) -> Classes:
     """The structures of a dataset.
 
     Args:
         said: dataset.json, {} without one.
         held: values of structures that occur in the label maps, without what is ignored.
         path: the dataset, for messages.
+        own: value -> name by the label maps themselves, for where dataset.json names none.
 
     Raises:
         InputError: MS-T150 labels that no bundle can hold: values above 255, none at all, an ignore label that is also a
@@ -115,12 +118,12 @@ def classes_of(said: Mapping[str, Any], held: Collection[int], path: Path) -> Cl
         raise InputError("MS-T150", wrong, file=path, mend=mend)
     if regions:
         return replace(_nested(said, names, regions), ignore=ignore)
-    rows: list[dict[str, Any]] = [{"value": v, "name": names.get(v, f"label {v}")} for v in values]
+    given = names or {value: name for value, name in (own or {}).items() if value in values}
+    rows: list[dict[str, Any]] = [{"value": v, "name": given.get(v, f"label {v}")} for v in values]
     table = LabelTable.from_json(_with_mirrors(_unique(rows)))
     never = [row.name for row in table if row.value not in held]
-    why = f"labels exclude each other; values {_listed(values)}" + (
-        "" if names else ", named by their value: nothing names them"
-    )
+    by = "named by the label maps" if given else "named by their value: nothing names them"
+    why = f"labels exclude each other; values {_listed(values)}" + ("" if names else f", {by}")
     if values != list(range(1, len(values) + 1)):
         why += f"; inside the network they are 1 to {len(values)} in this order, in its label maps as in yours"
     if never:

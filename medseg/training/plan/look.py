@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,6 +59,7 @@ class Facts:
         digest: of the grey values, equal for equal images.
         modality: DICOM's term where the file says it.
         labelled_mm: edges of the box around all that is labelled; None where nothing is.
+        names: value -> name, of the values that it holds and its label map itself names.
         ignored: share of its voxels that the label map marks as unknown; forms and grey values are of the others.
     """
 
@@ -70,6 +71,7 @@ class Facts:
     digest: str
     modality: str | None = None
     labelled_mm: tuple[float, float, float] | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
     ignored: float = 0.0
 
     @property
@@ -106,12 +108,17 @@ def look_at(
     """
     problems: list[Problem] = []
     image = label = None
+    names: dict[int, str] = {}
     try:
         image = load_case(case, channels)
     except MedsegError as error:
         problems.append(problem_of(error, case.name, case.images[0] if case.images else None))
     try:
-        label = _map(case.label, image) if image is None else load_label(case, image).array
+        if image is None:
+            label = _map(case.label, image)
+        else:
+            given = load_label(case, image)
+            label, names = given.array, {row.value: row.name for row in given.labels or ()}
     except MedsegError as error:
         problems.append(problem_of(error, case.name, case.label))
     if image is not None:
@@ -124,7 +131,9 @@ def look_at(
         problems += value_problems(label, case, known, allow_empty=allow_empty)
     if image is None or label is None or any(not problem.note for problem in problems):
         return None, problems
-    return replace(_facts(case.name, image, label), ignored=ignored), problems
+    facts = _facts(case.name, image, label)
+    names = {value: names[value] for value in sorted(facts.values & names.keys())}
+    return replace(facts, ignored=ignored, names=names), problems
 
 
 def _map(path: Path | None, image: Volume | None) -> np.ndarray | None:

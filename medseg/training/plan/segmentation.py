@@ -17,6 +17,7 @@ from medseg.training.plan.label_steps import ignored_choice, write_labels
 from medseg.training.plan.loss_choice import loss_for
 from medseg.training.plan.memory import PROCESS, STEP_SHARE, measured_step_bytes, step_bytes
 from medseg.training.plan.normalisation import normalisation_of
+from medseg.training.plan.own_names import own_names
 from medseg.training.plan.pace import pace_of
 from medseg.training.plan.patch import Patch, patch_for
 from medseg.training.plan.planned import Planned, write_mirror, write_train
@@ -65,7 +66,7 @@ def plan_segmentation(
     """
     train = [one for one in facts if one.name in set(split.train)]
     held = {value for one in facts for value in one.values}
-    classes = classes_of(source.said, held, source.path)
+    classes = classes_of(source.said, held, source.path, own_names(facts))
     spacing, about_spacing = target_spacing(train)
     sizes = sizes_at(train, spacing)
     normalisation = normalisation_of(train, source.channels)
