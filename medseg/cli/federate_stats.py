@@ -86,9 +86,9 @@ def _alone(data: Path, bundle: str | None, *, json: bool) -> None:
     with stderr().status("reading the cases") as status:
         seen = survey(data, channels, labels=labels, progress=lambda n, of: status.update(f"read {n} of {of} cases"))
     own = fingerprint_of(seen, bins_for([fingerprint_of(seen)]))
-    faults = [one.row() for one in seen.problems]
-    if faults:
-        show_table(problems.COLUMNS, faults, title="for this site alone")
+    found = [one.row() for one in seen.problems]
+    if found:
+        show_table(problems.COLUMNS, found, title="for this site alone")
     others = None if bundle is None else of_bundle(bundle)
     found = compare("this site", own, own if others is None else others)
     show_table(COLUMNS, [one.row() for one in found], title=str(data))

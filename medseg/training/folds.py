@@ -66,7 +66,7 @@ def find_folds(data: Path, count: int, channels: Sequence[str] = (), seed: int =
     """
     source = find_source(data, channels)
     listed = source.path if source.path.suffix.lower() in _LISTS else None
-    facts, split, problems = check_dataset(source, subjects=listed, allow_empty=True)
+    facts, split, problems = check_dataset(source, subjects=listed, allow_empty=True, names=False)
     cases = {case.name: case for case in source.cases}
     file = split_file(source.root)
     rows = {} if listed is None or not split.subjects else listed_cells(listed)  # without subjects it is unusable

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,10 +36,10 @@ def rows(quick: bool = False) -> list[dict]:
             words = ["--compare"] if name == ALGORITHMS[0] else []
             ours[name] = simulated(runs, sites, name, rounds, steps, name, *words)
         references = {key: value for key, value in ours[ALGORITHMS[0]].items() if key.startswith(("central", "alone "))}
-        strongest = max((key for key in references if key != "central"), key=references.__getitem__)
-        references[f"{strongest}, {len(SITES)} times the steps"] = longer(
-            runs, sites, strongest.removeprefix("alone "), rounds, steps
-        )
+        if not quick:
+            strongest = max((key for key in references if key != "central"), key=references.__getitem__)
+            steps_of_all = f"{strongest}, {len(SITES)} times the steps"
+            references[steps_of_all] = longer(runs, sites, strongest.removeprefix("alone "), rounds, steps)
     references[f"all cases in one place - {WITHIN}"] = references.pop("central") - WITHIN
     return [
         row(f"{name}: Dice of the test site", peer, table["global"], value)
@@ -50,10 +51,12 @@ def rows(quick: bool = False) -> list[dict]:
 def prepared(data: Path, runs: Path, most: int | None) -> dict[str, Path]:
     """Each site's folder, 'test' last; and beside them the recipe."""
     sites = write_three_sites(data, runs / "data", most)
-    if not (runs / "bundle" / "configs" / "metadata.json").is_file():
-        medseg("plan", sites["north"], "-o", runs / "bundle")
+    if not (runs / "bundle").is_dir():
+        shutil.rmtree(runs / "planned", ignore_errors=True)  # of a run that was stopped here
+        medseg("plan", sites["north"], "-o", runs / "planned")
         for name in ("train.json", "inference.json"):
-            narrow(runs / "bundle" / "configs" / name)
+            narrow(runs / "planned" / "configs" / name)
+        (runs / "planned").replace(runs / "bundle")
     return sites
 
 

@@ -40,13 +40,17 @@ def write_three_sites(source: Path, out: Path, most: int | None = None) -> dict[
     splits = json.loads((source / "splits_dev.json").read_text())
     names = sorted(splits["train"])
     random.Random(0).shuffle(names)
-    changes = {"north": None, "east": bent, "south": coarse}
+    changes = {"north": unchanged, "east": bent, "south": coarse}
     found = {}
     for site, count in SITES.items():
         mine, names = names[:count], names[count:]
         found[site] = _write(source, out / site, mine[:most], changes[site])
-    found["test"] = _write(source, out / "test", splits["val"][:most], None)
+    found["test"] = _write(source, out / "test", splits["val"][:most], unchanged)
     return found
+
+
+def unchanged(image: nib.nifti1.Nifti1Image, label: nib.nifti1.Nifti1Image) -> tuple:
+    return image, label
 
 
 def bent(image: nib.nifti1.Nifti1Image, label: nib.nifti1.Nifti1Image) -> tuple:
@@ -82,17 +86,16 @@ def _shifted(grid: Grid) -> Grid:
 
 
 def _write(source: Path, folder: Path, names: list[str], change) -> Path:
-    for kind in ("imagesTr", "labelsTr"):
-        (folder / kind).mkdir(parents=True, exist_ok=True)
-    for name in names:
-        files = [source / kind / f"{name}.nii.gz" for kind in ("imagesTr", "labelsTr")]
-        places = [folder / file.parent.name / file.name for file in files]
-        if all(place.exists() for place in places):
+    files = [folder / kind / f"{name}.nii.gz" for name in names for kind in ("imagesTr", "labelsTr")]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    if other := {*folder.glob("*/[!.]*.nii.gz")} - {*files}:
+        raise SystemExit(f"{min(other)} belongs to another split of the cases: set MEDSEG_RUNS to a new folder")
+    for image, label in zip(files[::2], files[1::2], strict=True):
+        if image.exists() and label.exists():
             continue
-        if change is None:
-            for file, place in zip(files, places, strict=True):
-                place.symlink_to(file.resolve())
-            continue
-        for place, made in zip(places, change(*map(nib.load, files)), strict=True):
-            nib.save(made, place)
+        given = [nib.load(source / file.parent.name / file.name) for file in (image, label)]
+        for file, made in zip((image, label), change(*given), strict=True):
+            nib.save(made, file.with_name(f".{file.name}"))
+            file.with_name(f".{file.name}").replace(file)
     return folder

@@ -5,7 +5,7 @@ Cases are found, read and checked as `medseg plan` does, and described by the nu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ from medseg.readers.cases.channels import load_case
 from medseg.readers.cases.pairing import load_label
 from medseg.training.plan.classes import classes_of, ignore_value, known_values
 from medseg.training.plan.look import look_at
-from medseg.training.plan.own_names import own_names
+from medseg.training.plan.own_names import naming_problems, own_names
 from medseg.training.plan.problems import Problem, problem_of
 from medseg.training.plan.sources import find_source
 
@@ -130,6 +130,8 @@ def survey(
                 found.append((facts, _channels(image, label), _places(image, label)))
         if progress is not None:
             progress(n, len(chosen))
+    named = naming_problems([facts for facts, _, _ in found], {case.name: case for case in chosen})
+    problems += [] if known else [replace(problem, note=True) for problem in named]  # each of its files can be read
     held = {value for facts, _, _ in found for value in facts.values}
     table = _table(source, held, own_names([facts for facts, _, _ in found]), labels)
     seen = tuple(Seen(facts, grey, *_named(places, table)) for facts, grey, places in found)

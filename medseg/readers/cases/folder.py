@@ -10,7 +10,6 @@ from medseg.errors import InputError
 from medseg.readers.cases.by_grid import by_grid
 from medseg.readers.cases.case import Case
 from medseg.readers.cases.grouping import group, numbered_case
-from medseg.readers.cases.kinds import of_one_kind
 from medseg.readers.cases.names import case_stem, has_dicom_name, has_image_name, is_label_name, split_channel, stem
 from medseg.readers.dicom import find_series
 from medseg.readers.dicom.headers import read_header
@@ -32,7 +31,6 @@ class _Folder:
     images: tuple[Path, ...]  # NIfTI, NRRD, MetaImage
     study: str | None  # of the DICOM files right in it
     below: tuple[_Folder, ...]
-    beside: tuple[Path, ...] = ()  # files of folders called label maps, where this one holds the images
 
     def walk(self) -> Iterator[_Folder]:
         yield self
@@ -58,8 +56,7 @@ def folder_cases(root: Path, channels: Sequence[str], options: ReadOptions) -> l
     """The cases of a folder and the folders in it.
 
     A DICOM study is one case, named by its folder and the number of the series that will be read. Other images are
-    cases by their file names, see `grouping.py`; label maps are theirs by name, else by grid (`by_grid.py`), and of several
-    that of the kind that the others have (`kinds.py`).
+    cases by their file names, see `grouping.py`; label maps are theirs by name, else by grid (`by_grid.py`).
 
     Raises:
         InputError: MS-C108 files called label maps lie among the images and belong to none of them.
@@ -77,7 +74,7 @@ def folder_cases(root: Path, channels: Sequence[str], options: ReadOptions) -> l
             maps = (*dicom[study].maps, *labels)
             dicom[study] = replace(dicom[study], label=maps[0] if len(maps) == 1 else None, maps=maps)
             files = [f for f in files if f not in labels]
-        found = by_grid(group(files, folder_name(folder.path, root), channels, options, beside=folder.beside))
+        found = by_grid(group(files, folder_name(folder.path, root), channels, options))
         images += found.cases
         strays += found.strays
     if strays:
@@ -88,7 +85,7 @@ def folder_cases(root: Path, channels: Sequence[str], options: ReadOptions) -> l
             file=root,
             mend="move them to another folder, name them <image>_seg, or give a CSV list with name, image and label",
         )
-    return of_one_kind(sorted([*dicom, *images], key=lambda case: case.name))
+    return sorted([*dicom, *images], key=lambda case: case.name)
 
 
 def folder_name(path: Path, root: Path) -> str:
@@ -143,13 +140,7 @@ def _look(path: Path, seen: set[str]) -> _Folder:
                 study = _study(entry)
             elif kind in IMAGES:
                 images.append(entry)
-    images, maps = _without_pairs(images), []
-    if study is None and any(
-        not is_label_name(f) for f in images
-    ):  # beside images, a folder of label maps holds no scans
-        maps = [folder for folder in below if is_label_name(folder.path) and not folder.studies]
-    beside = tuple(f for folder in maps for inner in folder.walk() for f in inner.images)
-    return _Folder(path, tuple(images), study, tuple(f for f in below if f not in maps), beside)
+    return _Folder(path, tuple(_without_pairs(images)), study, tuple(below))
 
 
 def _without_pairs(images: list[Path]) -> list[Path]:

@@ -44,7 +44,6 @@ def group(
     options: ReadOptions,
     *,
     any_name: bool = False,
-    beside: Iterable[Path] = (),
 ) -> Grouped:
     """Cases of the image files of one folder.
 
@@ -54,7 +53,6 @@ def group(
         channels: what the bundle wants.
         options: how to read them.
         any_name: every file is an image, whatever it is called.
-        beside: files of a folder of label maps in this one: those of a case's name belong to it, the others to none.
     """
     files = sorted(files)
     images = [f for f in files if any_name or not is_label_name(f)]
@@ -66,10 +64,7 @@ def group(
     if not any_name or len(channels) > 1:
         named, rest = _by_name(rest, folder_name, channels, options)
     whole = [(Case(stem(f), (f,), options=options), {stem(f)}) for f in rest]
-    found = [*numbered, *named, *whole]
-    stems = {one for _, held in found for one in held}
-    named_alike = [f for f in sorted(beside) if any(belongs_to(stem(f), one) for one in stems)]
-    return _with_labels(found, [*labels, *named_alike])
+    return _with_labels([*numbered, *named, *whole], labels)
 
 
 #: Each case with the stems that a label map of it may begin with; no case for files that are passed over.

@@ -16,7 +16,7 @@ EXTENSIONS = (
 )  # fmt: skip
 _DICOM = (".dcm", ".dicom", ".ima")
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
-SEPARATORS = "_-. "
+_SEPARATORS = "_-. "
 _LABEL_WORDS = frozenset({
     "seg", "segs", "segmentation", "segmentations", "label", "labels", "labelmap", "labelled", "labeled", "mask", "masks", "gt",
     "groundtruth", "annotation", "annotations", "lesions",
@@ -51,6 +51,11 @@ def stem(path: Path) -> str:
     return name[: len(name) - len(extension)]
 
 
+def words_of(stem_: str) -> tuple[str, ...]:
+    """('t2', 'seg', 'manual') of 'T2_seg-manual'."""
+    return tuple(re.findall(f"[^{re.escape(_SEPARATORS)}]+", stem_.casefold()))
+
+
 def split_channel(stem_: str) -> tuple[str, int] | None:
     """('liver_07', 1) of 'liver_07_0001', None of a stem without a channel number."""
     found = _CHANNEL.fullmatch(stem_)
@@ -71,7 +76,7 @@ def channel_key(name: str) -> str:
 def split_by_channel_name(stem_: str, channels: Iterable[str]) -> tuple[str, int] | None:
     """(prefix, index) when a stem is a channel's name or ends with it: ('brats_7', 0) of 'brats_7_flair'."""
     keys = [channel_key(c) for c in channels]
-    cut = max(stem_.rfind(s) for s in SEPARATORS)
+    cut = max(stem_.rfind(s) for s in _SEPARATORS)
     prefix, word = (stem_[:cut], stem_[cut + 1 :]) if cut > 0 else ("", stem_)
     for key in (channel_key(stem_), channel_key(word)):
         if key in keys:
@@ -81,7 +86,7 @@ def split_by_channel_name(stem_: str, channels: Iterable[str]) -> tuple[str, int
 
 def is_other_modality(stem_: str) -> tuple[bool, str]:
     """Whether a stem is or ends with the usual name of a kind of scan, and what stands before it."""
-    cut = max(stem_.rfind(s) for s in SEPARATORS)
+    cut = max(stem_.rfind(s) for s in _SEPARATORS)
     prefix, word = (stem_[:cut], stem_[cut + 1 :]) if cut > 0 else ("", stem_)
     return word.casefold() in _MODALITIES, prefix
 
@@ -90,17 +95,17 @@ def is_label_name(path: Path) -> bool:
     """Whether a file is called a label map: one word of its name is 'seg', 'label', 'mask' or the like."""
     if path.name.lower().endswith((".seg.nrrd", ".seg.nhdr")):
         return True
-    return any(word in _LABEL_WORDS for word in re.split(f"[{re.escape(SEPARATORS)}]+", stem(path).casefold()))
+    return any(word in _LABEL_WORDS for word in words_of(stem(path)))
 
 
 def belongs_to(label: str, image: str) -> bool:
     """Whether the stem of a label map names the stem of an image: 'a', 'a_seg', 'a-mask2' or 'label_a' of 'a'."""
     if not image:
         return False
-    if label == image or (label.startswith(image) and label[len(image)] in SEPARATORS):
+    if label == image or (label.startswith(image) and label[len(image)] in _SEPARATORS):
         return True
     front = label.removesuffix(image)
-    return front != label and front[-1:] in tuple(SEPARATORS) and front[:-1].casefold() in _LABEL_WORDS
+    return front != label and front[-1:] in tuple(_SEPARATORS) and front[:-1].casefold() in _LABEL_WORDS
 
 
 def safe_name(text: str) -> str:
@@ -122,7 +127,7 @@ def collision_key(name: str) -> str:
 
 def without_label_word(stem_: str) -> str:
     """The case that a label map's stem names: 'a' of 'a_seg' and 'label_a', the stem itself when no such word is there."""
-    parts = re.split(f"([{re.escape(SEPARATORS)}])", stem_)
+    parts = re.split(f"([{re.escape(_SEPARATORS)}])", stem_)
     if len(parts) > 2 and parts[-1].casefold() in _LABEL_WORDS:
         return "".join(parts[:-2])
     if len(parts) > 2 and parts[0].casefold() in _LABEL_WORDS:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medseg.errors import MedsegError
+from medseg.training.plan.classes import known_values
 from medseg.training.plan.look import look_at
 from medseg.training.plan.own_names import naming_problems
 from medseg.training.plan.problems import Problem, faults_first, problem_of
@@ -31,7 +32,7 @@ def check_dataset(
     subjects: Path | None = None,
     allow_empty: bool = False,
     ignore: int | None = None,
-    instances: bool = False,
+    names: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Facts], Split, list[Problem]]:
     """Read every case once.
@@ -42,7 +43,7 @@ def check_dataset(
         subjects: a CSV of subjects and parts; None: the list itself where `source` is one.
         allow_empty: cases without any structure are sound.
         ignore: the value of voxels that count nowhere; None: there is none.
-        instances: label maps number objects, so that what a number is called means nothing.
+        names: compare what label maps call their values, where dataset.json names none.
         progress: called with (cases read, cases in all).
 
     Returns:
@@ -65,7 +66,7 @@ def check_dataset(
     except MedsegError as error:
         problems.append(problem_of(error, "", listed))
     problems += _duplicates(facts, cases, split)
-    problems += [] if known or instances else naming_problems(facts, cases)
+    problems += naming_problems(facts, cases) if names and not known_values(source.said) else []
     problems += _unusual(facts, cases)
     return sorted(facts, key=lambda one: one.name), split, faults_first(problems)
 

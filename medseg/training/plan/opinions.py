@@ -75,7 +75,7 @@ def find_opinions(data: Path, channels: Sequence[str] = ()) -> Opinions:
             else:
                 problems.append(orphan(file))
     who = tuple(sorted(name for name, files in of_annotator.items() if files))
-    if len(who) < 2 and not problems:
+    if len(who) < 2 and all(problem.note for problem in problems):
         found = f"of {who[0]} alone" if who else "of none"
         mend = (
             "put them into labelsTr_NAME beside imagesTr, one folder an annotator, or into columns label_NAME of a list"

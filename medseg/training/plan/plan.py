@@ -31,7 +31,7 @@ from medseg.training.plan.segmentation import plan_segmentation
 from medseg.training.plan.sources import find_source, training_folders
 from medseg.training.plan.split import drawn
 from medseg.training.plan.template import copied_files
-from medseg.training.plan.which_maps import kind_choice
+from medseg.training.plan.which_maps import map_choices
 from medseg.writers.atomic import write_text
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def plan_bundle(
         ignore = None if task == "instances" else ignore_value(source.said)
         facts, split, problems = check_dataset(
             source, known, subjects=subjects, allow_empty=allow_empty, ignore=ignore,
-            instances=task == "instances", progress=progress,
+            names=task != "instances", progress=progress,
         )  # fmt: skip
         if not any(not problem.note for problem in problems):
             problems += _too_few(facts, source)
@@ -137,7 +137,7 @@ def plan_bundle(
             split = drawn([one.name for one in facts], same_subjects(facts, split.subjects), held)
         plain = agreement is None and is_plain(source)
         planned = _planned(task, source, facts, split, budget, plain=plain, measure=measure, cascade=cascade)
-        first = kind_choice(source.cases) if agreement is None else [agreement.choice()]
+        first = map_choices(source.cases, source.kind) if agreement is None else [agreement.choice()]
         planned = replace(planned, choices=(*first, *planned.choices))
         said = f"medseg plan {data.name} -o {out.name} --task {task} --memory {memory}"
         said += "" if cascade is None else f" --{'' if cascade else 'no-'}cascade"

@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 from medseg.errors import InputError
 from medseg.readers.cases.dataset import dataset_cases, dataset_content, dataset_layout, is_dataset_json
 from medseg.readers.cases.find import find_cases
-from medseg.readers.cases.kinds import shared_kind
+from medseg.readers.cases.kinds import of_one_kind, shared_kind
 from medseg.readers.cases.names import case_stem, has_image_name, is_label_name, safe_name, split_channel, stem
 from medseg.readers.options import ReadOptions
+from medseg.training.plan.map_folders import folders_in, holds_images, holds_maps_alone, passed_over, without_masks
 from medseg.training.plan.problems import Problem, problem_of
-from medseg.training.plan.which_maps import without_images, without_label
+from medseg.training.plan.which_maps import without_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from medseg.readers.cases.case import Case
+    from medseg.readers.cases.kinds import Kind
 
 #: Folders whose images are for training.
 _TRAINING = re.compile(r"images(Tr|Va|Val)?", re.IGNORECASE)
@@ -42,6 +44,7 @@ class Source:
         said: the content of dataset.json, {} without one.
         problems: cases without a label map, label maps without a case, and refusals of the list as a whole.
         soft: several annotators' label maps stand behind each case, and their shares are what is learnt.
+        kind: of the label maps that were taken where images have several; None: there was no choice.
     """
 
     path: Path
@@ -50,6 +53,7 @@ class Source:
     said: Mapping[str, Any]
     problems: tuple[Problem, ...] = ()
     soft: bool = False
+    kind: Kind | None = None
 
     @property
     def root(self) -> Path:
@@ -81,16 +85,20 @@ def find_source(data: Path, channels: Sequence[str] = (), *, need_labels: bool =
         cases, orphans = _cases(inner, names)
     except InputError as error:  # the list as a whole
         return Source(data, (), tuple(channels) or UNNAMED, {}, (problem_of(error, "", data),))
-    problems = [without_images(folder, files) for folder, files in _passed_over(data, inner)]
+    problems = [] if inner == data else [passed_over(one) for one in folders_in(data) if holds_maps_alone(one)]
+    cases, notes = without_masks(cases, inner)
+    problems += notes
+    kind = shared_kind(cases)
+    cases = of_one_kind(cases, kind)
     if need_labels:
-        others = shared_kind(cases) is not None
         problems += [orphan(file) for file in orphans]
-        problems += [_without_label(case, others=others) for case in cases if case.label is None]
+        problems += [without_label(case, kind, _annotators_of(case)) for case in cases if case.label is None]
         cases = [case for case in cases if case.label is not None]
     if not cases and all(problem.note for problem in problems):
-        found = InputError("MS-T101", "no images", file=data, mend="put images into imagesTr and labels into labelsTr")
+        what = "every image was left out" if problems else "no images"
+        found = InputError("MS-T101", what, file=data, mend="put images into imagesTr and labels into labelsTr")
         problems.append(problem_of(found, "", data))
-    return Source(data, tuple(cases), names, said, tuple(problems))
+    return Source(data, tuple(cases), names, said, tuple(problems), kind=kind)
 
 
 def training_folders(data: Path) -> list[Path]:
@@ -117,28 +125,13 @@ def inner_of(data: Path) -> Path:
     """The one folder in a folder that is laid out as a dataset, or beside which there are folders of label maps alone."""
     if not data.is_dir() or dataset_layout(data) is not None:
         return data
-    folders = _folders(data)
+    folders = folders_in(data)
     inside = [folder for folder in folders if dataset_layout(folder) is not None]
     if len(inside) == 1:
         return inside[0]
-    rest = [folder for folder in folders if not _maps_in(folder)]
-    passed_over = len(rest) == 1 < len(folders) and not any(map(has_image_name, data.iterdir()))
-    return rest[0] if passed_over else data
-
-
-def _passed_over(data: Path, inner: Path) -> list[tuple[Path, list[Path]]]:
-    """Folders of label maps beside the folder that was gone into, and what they hold."""
-    beside = [] if inner == data else [folder for folder in _folders(data) if folder != inner]
-    return [(folder, maps) for folder in beside if (maps := _maps_in(folder))]
-
-
-def _maps_in(folder: Path) -> list[Path]:
-    """The files of a folder that is called label maps, such as lesion_masks, [] of any other."""
-    return [file for file in sorted(folder.rglob("[!.]*")) if has_image_name(file)] if is_label_name(folder) else []
-
-
-def _folders(root: Path) -> list[Path]:
-    return [folder for folder in sorted(root.iterdir()) if folder.is_dir() and not folder.name.startswith(".")]
+    rest = [folder for folder in folders if not holds_maps_alone(folder)]
+    alone = len(rest) == 1 < len(folders) and not any(map(has_image_name, data.iterdir()))
+    return rest[0] if alone else data
 
 
 def _said(data: Path) -> Mapping[str, Any]:
@@ -173,7 +166,7 @@ def _channels_seen(data: Path) -> tuple[str, ...]:
             usual = max(set(counts), key=lambda found: (counts.count(found), -len(found)))
             return tuple(f"channel {n}" for n in sorted(usual)) if len(usual) > 1 else ()
         return ()
-    folders = [f for f in _folders(data) if not is_label_name(f)]
+    folders = [f for f in folders_in(data) if not (is_label_name(f) and holds_images(data))]
     held = [frozenset(stem(f) for f in d.iterdir() if has_image_name(f) and not is_label_name(f)) for d in folders]
     held = [names for names in held if len(names) > 1]
     return tuple(sorted(max(set(held), key=lambda names: (held.count(names), sorted(names))))) if held else ()
@@ -213,13 +206,13 @@ def _is_map(path: Path) -> bool:
     return has_image_name(path) and not path.name.startswith(".")
 
 
-def _without_label(case: Case, *, others: bool) -> Problem:
-    found = without_label(case, others=others)
+def _annotators_of(case: Case) -> list[str]:
+    """Who have folders of label maps beside a case's image."""
     folder = case.images[0].parent if case.images else None
-    if folder is not None and _TRAINING.fullmatch(folder.name) and len(annotator_folders(folder)) > 1:
-        mend = f"say how to fuse those of {', '.join(annotator_folders(folder))}: --annotators staple"
-        return replace(found, mend=mend)
-    return found
+    if folder is None or not _TRAINING.fullmatch(folder.name):
+        return []
+    found = annotator_folders(folder)
+    return list(found) if len(found) > 1 else []
 
 
 def orphan(file: Path) -> Problem:

@@ -1,57 +1,71 @@
-"""What is said of images with no label map, with several, and of the kind of label map that was taken."""
+"""What is said of images with no label map or with several, and of how those that are taken were told."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medseg.training.plan.choice import Choice
+from medseg.readers.cases.by_grid import one_examination
+from medseg.readers.cases.names import belongs_to, stem
+from medseg.training.plan.choice import Choice, many
 from medseg.training.plan.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from medseg.readers.cases.case import Case
+    from medseg.readers.cases.kinds import Kind
 
 #: So many names stand in one message.
 _SHOWN = 5
 _LIST = "say which it is in a CSV list with name, image and label"
 
 
-def without_label(case: Case, *, others: bool) -> Problem:
+def without_label(case: Case, kind: Kind | None, annotators: Sequence[str] = ()) -> Problem:
     """MS-T141: an image without a label map, or with several of which none was taken.
 
     Args:
         case: without a label.
-        others: a kind of label map was taken that other images have: then this one is left out, and nothing is wrong.
+        kind: of the others' label maps. A case with none of it is left out, and nothing is wrong.
+        annotators: who have folders of label maps beside the image's.
     """
     file = str(case.images[0]) if case.images else ""
+    if annotators:
+        mend = f"say how to fuse those of {', '.join(annotators)}: --annotators staple"
+        return Problem("MS-T141", "this image has no label map of its name", file, mend, case.name)
     if not case.maps:
         mend = f"add its label map, take the image out, or {_LIST}"
         return Problem("MS-T141", "this image has no label map of its name", file, mend, case.name)
-    held = f"{len(case.maps)} label maps: {_names(case.maps)}"
-    if others:
-        what = f"left out: none of its label maps is of the kind that was taken of the others; it has {held}"
+    held = f"{many(len(case.maps), 'label map')} ({_names(case.maps)})"
+    if kind is not None and not kind.among(case):
+        what = f"left out: it has {held}, none of the kind that was taken of the others, {'_'.join(kind.words)}"
         return Problem("MS-T141", what, file, f"to use it, {_LIST}", case.name, note=True)
-    what = f"no kind of label map is more common than the others, and this image has {held}"
+    if kind is not None:
+        what = f"this image has {len(kind.among(case))} label maps of one kind ({_names(kind.among(case))})"
+    else:
+        what = f"this image has {held}, and no kind of label map is more common than the others"
     return Problem("MS-T141", what, file, f"move the others away, or {_LIST}", case.name)
 
 
-def without_images(folder: Path, files: Sequence[Path]) -> Problem:
-    """MS-T142: a folder beside the images' with nothing but label maps."""
-    what = f"passed over: it holds label maps alone, {len(files)} of them, and no image"
-    return Problem("MS-T142", what, str(folder), "nothing, unless their images should be here", note=True)
-
-
-def kind_choice(cases: Iterable[Case]) -> list[Choice]:
-    """Which of several label maps are learnt, where there was a choice."""
+def map_choices(cases: Sequence[Case], kind: Kind | None) -> list[Choice]:
+    """How label maps were told, where that was not plain: of several those of a kind, and those that lie on an image's grid."""
+    found = []
     several = [case for case in cases if len(case.maps) > 1]
-    if not several:
-        return []
-    taken = [case.label for case in several if case.label is not None]
-    unused = [file for case in several for file in case.maps if file != case.label]
-    why = f"the kind that most images have, told by the files' names; not used: {_names(unused)}"
-    return [Choice("label maps", _names(taken), why)]
+    if kind is not None and several:
+        unused = [file for case in several for file in case.maps if file != case.label]
+        how = "of which most images have one" if kind.exact else "with which those of most images begin"
+        why = f"of several label maps the kind {how}, told by the files' names; not used: {_names(unused)}"
+        found.append(Choice("label maps", "_".join(kind.words) or "called as their images", why))
+    paired = [case.label for case in cases if case.label is not None and _by_grid(case.label, case)]
+    if paired:
+        why = "their names name no image, and each lies on the grid of one image with the same first word"
+        found.append(Choice("pairs by grid", _names(paired), why))
+    return found
+
+
+def _by_grid(label: Path, case: Case) -> bool:
+    named = any(belongs_to(stem(label), name) for name in (case.name, *map(stem, case.images)))
+    return not named and one_examination(label, case)
 
 
 def _names(files: Sequence[Path]) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from medseg.labels import LabelTable
+from medseg.training.folds import find_folds
 from medseg.training.plan.check import check_dataset
 from medseg.training.plan.classes import classes_of, known_values, mirroring_of
 from medseg.training.plan.own_names import own_names
@@ -49,28 +50,51 @@ def test_they_name_the_structures_and_forbid_a_mirror_that_swaps_sides(named):
     assert mirroring_of(classes_of({}, {1, 2}, root).table)[0] == "plain"
 
 
-def test_values_that_trade_their_names_are_a_fault(named):
-    named("a", 0, {1: "liver", 2: "spleen"})
-    root = named("b", 1, {1: "spleen", 2: "liver"})
-    facts, problems = checked(root)
-    assert problems == [("MS-T155", "b", False)] * 2
-    assert own_names(facts) == {}
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        (
+            {1: "liver", 2: "spleen"},
+            {1: "spleen", 2: "liver"},
+            ["liver is 2 here and 1 in a", "spleen is 1 here and 2 in a"],
+        ),
+        ({1: "liver"}, {2: "Liver"}, ["Liver is 2 here and 1 in a"]),
+        ({1: "liver"}, {1: "tumour", 2: "liver"}, ["liver is 2 here and 1 in a"]),
+        ({1: "tumour", 2: "liver"}, {1: "liver"}, ["liver is 1 here and 2 in a"]),
+    ],
+)
+def test_a_structure_with_another_value_is_a_fault(named, first, second, told):
+    named("a", 0, first)
+    root = named("b", 1, second)
+    _, _, problems = check_dataset(find_source(root))
+    faults = [one for one in problems if not one.note]
+    assert {(one.code, one.case, one.file) for one in faults} == {("MS-T155", "b", str(root / "labelsTr" / "b.nii.gz"))}
+    assert sorted(one.what for one in faults) == sorted(told)
 
 
-def test_other_words_for_a_value_are_a_note_and_it_goes_by_its_value(named):
-    named("a", 0, {1: "liver", 2: "spleen"})
-    root = named("b", 1, {1: "hepar", 2: "spleen"})
+def test_other_words_for_a_value_are_a_note_and_it_is_called_as_in_most_files(named):
+    named("a", 0, {1: "hepar", 2: "spleen"})
+    named("b", 1, {1: "liver", 2: "spleen"})
+    root = named("c", 2, {1: "Liver", 2: "spleen"})
     facts, problems = checked(root)
-    assert problems == [("MS-T155", "b", True)]
-    assert [row.name for row in classes_of({}, {1, 2}, root, own_names(facts)).table] == ["label 1", "spleen"]
+    assert problems == [("MS-T155", "b", True), ("MS-T155", "c", True)]
+    assert own_names(facts) == {1: "liver", 2: "spleen"}
+
+
+def test_numbered_names_are_none(named):
+    named("a", 0, {1: "Segment_1", 2: "Segment_2"})
+    root = named("b", 1, {1: "Segment_2", 2: "label 1"})
+    facts, problems = checked(root)
+    assert (problems, own_names(facts)) == ([], {})
 
 
 def test_dataset_json_comes_first_and_numbers_of_objects_mean_nothing(named, maker):
     named("a", 0, {1: "liver", 2: "spleen"})
     root = named("b", 1, {1: "spleen", 2: "liver"})
-    assert checked(root, instances=True)[1] == []
+    assert checked(root, names=False)[1] == []
     maker.say(channel_names={"0": "CT"}, labels={"background": 0, "x": 1, "y": 2})
     facts, problems = checked(root)
     assert problems == []
+    assert len(find_folds(root, 2).folds) == 2
     said = find_source(root).said
     assert [row.name for row in classes_of(said, {1, 2}, root, own_names(facts)).table] == ["x", "y"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from medseg.readers.cases import find_cases
 from medseg.training.datalist import datalist
 from medseg.training.plan.plan import plan_bundle
 from medseg.training.plan.sources import find_source
-from medseg.training.plan.which_maps import kind_choice
+from medseg.training.plan.which_maps import map_choices
 
 
 def put(maker, *names):
@@ -34,8 +36,8 @@ def test_one_kind_is_planned_with_and_trained_with_and_said(maker, tmp_path):
         ("b", "b_seg-manual.nii.gz"),
     ]
     assert told(source) == [("MS-T141", "c", True)]
-    (choice,) = kind_choice(source.cases)
-    assert (choice.value, "a_seg-auto.nii.gz" in choice.why) == ("a_seg-manual.nii.gz", True)
+    (choice,) = map_choices(source.cases, source.kind)
+    assert (choice.value, "a_seg-auto.nii.gz" in choice.why) == ("seg_manual", True)
     rows = [row for part in ("train", "val") for row in datalist(str(root), part, channels=["image"])]
     assert sorted(row["label"].rsplit("/", 1)[-1] for row in rows) == ["a_seg-manual.nii.gz", "b_seg-manual.nii.gz"]
     made = plan_bundle(root, tmp_path / "planned", measure=False)
@@ -48,7 +50,7 @@ def test_nothing_is_guessed_where_two_kinds_are_as_common(maker):
     source = find_source(put(maker, "a", "a_seg", "a_seg-old", "b", "b_seg", "b_seg-old"))
     assert told(source) == [("MS-T141", "a", False), ("MS-T141", "b", False)]
     assert "a_seg-old.nii.gz, a_seg.nii.gz" in source.problems[0].what
-    assert kind_choice(source.cases) == []
+    assert map_choices(source.cases, source.kind) == []
 
 
 def test_a_folder_of_label_maps_alone_beside_the_patients_is_passed_over(maker):
@@ -67,16 +69,52 @@ def test_a_patient_without_images_is_a_fault(maker):
     assert (problem.code, problem.note, problem.file) == ("MS-T141", False, str(root / "p3" / "lesions.nii.gz"))
 
 
-def test_a_folder_of_label_maps_in_that_of_the_images(maker):
-    root = put(maker, "a", "b", "segmentations/a", "segmentations/b")
-    assert [case.label.parent.name for case in find_source(root).cases] == ["segmentations"] * 2
+def test_two_files_of_the_kind_are_a_fault(maker):
+    root = put(maker, "a", "a_seg", "b", "b_seg")
+    (root / "a_seg.nii").write_bytes(b"x")
+    source = find_source(root)
+    assert told(source) == [("MS-T141", "a", False)]
+    assert "2 label maps of one kind (a_seg.nii, a_seg.nii.gz)" in source.problems[0].what
 
 
-def test_masks_of_structures_beside_an_image_are_no_scans(maker):
+def test_a_label_map_told_by_its_grid_is_said(maker):
+    root = put(maker, "exam_ct")
+    maker.save(np.ones((4, 4, 4), np.float32), root / "exam_small.nii.gz")
+    maker.save(np.ones((4, 4, 4), np.uint8), root / "exam_seg.nii.gz")
+    put(maker, "exam_mask")
+    source = find_source(root)
+    assert [case.label.name for case in source.cases] == ["exam_mask.nii.gz", "exam_seg.nii.gz"]
+    (choice,) = map_choices(source.cases, source.kind)
+    assert choice.topic == "pairs by grid"
+
+
+def test_masks_of_structures_beside_an_image_are_passed_over_with_a_note(maker):
     root = put(maker, "a/ct_a", "a/masks/liver", "a/masks/spleen", "a/ct_a_seg", "b/ct_b", "b/ct_b_seg")
     source = find_source(root)
     assert [case.label.name for case in source.cases] == ["ct_a_seg.nii.gz", "ct_b_seg.nii.gz"]
-    assert told(source) == []
+    assert told(source) == [("MS-T142", "", True)]
+    assert source.problems[0].file == str(root / "a" / "masks")
+
+
+@pytest.mark.parametrize(
+    ("names", "cases"),
+    [
+        (("atlas", "labelled/a", "labelled/a_seg", "labelled/b", "labelled/b_seg"), ["a", "b"]),
+        (("labelled/a", "labelled/a_seg", "batch2/c", "batch2/c_seg"), ["a", "c"]),
+        (("healthy/a", "healthy/a_seg", "lesions/b", "lesions/b_seg"), ["a", "b"]),
+        ([f"lesions_0{n}/{name}" for n in (1, 2) for name in ("FLAIR", "T1", "seg")], ["lesions_01", "lesions_02"]),
+        ([f"{p}/{name}" for p in ("p1", "p2_seg") for name in ("FLAIR", "T1", "seg")], ["p1", "p2_seg"]),
+    ],
+)
+def test_folders_called_like_label_maps_that_hold_images_count(maker, names, cases):
+    source = find_source(put(maker, *names))
+    assert [case.name for case in source.cases] == cases
+    assert [problem.case for problem in source.problems if not problem.note] == (["atlas"] if "atlas" in names else [])
+
+
+def test_predict_loses_no_scan_whatever_its_folder_is_called(maker):
+    root = put(maker, "a", "to_label/c", "masks/d")
+    assert [case.name for case in find_cases(root)] == ["a", "c", "d"]
 
 
 def test_real_folders_are_planned_as_they_are(data):
@@ -91,7 +129,7 @@ def test_real_folders_are_planned_as_they_are(data):
         "example_seg_fast_force_split.nii.gz",
         "example_seg_fast.nii.gz",
     ]
-    assert (whole.channels, told(whole)) == (("image",), [])
+    assert (whole.channels, told(whole)) == (("image",), [("MS-T142", "", True)] * 4)
     lesions = find_source(data("open_ms"))
     assert [case.name for case in lesions.cases] == ["patient07", "patient26"]
     assert told(lesions) == [("MS-T142", "", True)]
