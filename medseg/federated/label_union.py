@@ -18,12 +18,16 @@ from medseg.federated.names import canonical, unnamed
 from medseg.labels import LabelTable
 from medseg.readers.open import read
 from medseg.training.plan.classes import classes_of, known_values
+from medseg.training.plan.own_names import own_names
 from medseg.training.plan.sources import find_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from medseg.federated.stats.fingerprint import Fingerprint
+
+#: So many label maps are read for the names in them.
+_LOOKED_AT = 20
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def _table(known: LabelTable, named: Mapping[str, int]) -> LabelTable:
 def site_labels(data: Path, labels: LabelTable, present: tuple[int, ...] | None = None) -> dict[str, Any]:
     """What a site adds to train.json of a bundle for partial labels (`agreed_bundle`): overrides in plain values.
 
-    Names stand in dataset.json, else in the first label map itself; without any, values are those of the bundle. A structure
+    Names stand in dataset.json, else in the label maps themselves (the first 20 are read); without any, values are those of the bundle. A structure
     that the bundle does not have becomes background.
 
     Args:
@@ -115,8 +119,10 @@ def site_labels(data: Path, labels: LabelTable, present: tuple[int, ...] | None 
     source = find_source(data)
     known = known_values(source.said)
     named = classes_of(source.said, known, data).table if known else None
-    if named is None and source.cases and source.cases[0].label is not None:
-        named = read(source.cases[0].label).labels
+    if named is None:
+        tables = [read(case.label).labels or () for case in source.cases[:_LOOKED_AT] if case.label is not None]
+        said = own_names({row.value: row.name for row in table} for table in tables)
+        named = classes_of({}, said, data, said).table if said else None
     own = {row.value: canonical(row) for row in named or ()}
     place = {canonical(row): row.value for row in labels}
     values = {value: place.get(key, 0) for value, key in own.items()}

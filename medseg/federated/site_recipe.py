@@ -19,10 +19,10 @@ from medseg.bundle.load import build, open_config, running_trusted
 from medseg.bundle.shipped import find_bundle
 from medseg.bundle.trust import is_trusted
 from medseg.errors import InputError
-from medseg.training.cross_validation import names_of
-from medseg.training.datalist import datalist
+from medseg.readers.cases.names import case_stem, safe_name
+from medseg.training.datalist import named_cases
 from medseg.training.options import Asked, overrides_of
-from medseg.training.train import named_channels
+from medseg.training.train import has_datalist, named_channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -91,6 +91,13 @@ class SiteRecipe:
         """MONAI's data list of the validation cases."""
         return list(self.build("validate#dataset#data") or ())
 
+    def named(self, cases: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+        """Name -> case, of a data list's: as `datalist` calls it, or where the recipe has a list of its own, its label map."""
+        config = read_config(self.root, "train")
+        known = named_cases(str(self.data), named_channels(config)) if has_datalist(config) else {}
+        names = {str(one["label"]): name for name, one in known.items()}
+        return {names.get(str(one["label"])) or safe_name(case_stem(Path(str(one["label"])))): one for one in cases}
+
     def build(self, key: str) -> Any:
         """A part of train.json, the same object each time; None where the recipe has none.
 
@@ -128,9 +135,7 @@ class SiteRecipe:
     def _overrides(self, config: dict[str, Any]) -> dict[str, Any]:
         validation = self._validation
         if self.held_out:
-            channels = named_channels(config)
-            every = [one for part in ("train", "val") for one in datalist(str(self.data), part, channels=channels)]
-            validation = names_of([one["label"] for one in every])
+            validation = tuple(named_cases(str(self.data), named_channels(config)))
         epochs = self.algorithm.rounds * self.epochs
         asked = Asked(self.data, self.out, epochs=epochs, validation=tuple(validation) or None, bundle=self.root)
         found = overrides_of(config, asked) | self._wanted | {"train#trainer#max_epochs": epochs}

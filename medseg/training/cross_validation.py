@@ -6,26 +6,25 @@ import json
 import logging
 import secrets
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg.bundle.config import read_config
 from medseg.bundle.shipped import config_path, find_bundle
 from medseg.bundle.weights import read_weights, save_weights
 from medseg.errors import OutputError
-from medseg.readers.cases.names import case_stem, safe_name
 from medseg.training.checkpoint_file import checkpoints
-from medseg.training.datalist import datalist
+from medseg.training.datalist import named_cases
 from medseg.training.domain import declare
 from medseg.training.folds import FILE, Folds, find_folds, fold_of, require_names
 from medseg.training.log import on_screen
 from medseg.training.patients import HASHED
 from medseg.training.ranks import first_alone, joined
-from medseg.training.train import named_channels, train_bundle
+from medseg.training.train import has_datalist, named_channels, train_bundle
 from medseg.writers.atomic import atomic_write, write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 #: What the PatientIDs of splits.json were hashed with. It stays in the folder of all runs, and is to be shared with nobody.
 SALT = "subjects.salt"
@@ -73,9 +72,9 @@ def _train_folds(
     found = first_alone(lambda: _folds(data, out, folds, channels))
     numbers = range(folds) if fold is None else [fold]
     parts = [fold_of(found, number) for number in numbers]
-    if "medseg.training.datalist" in json.dumps(config):
-        known = [one["label"] for part in ("train", "val") for one in datalist(str(data), part, channels=channels)]
-        require_names([name for train, val in parts for name in (*train, *val)], names_of(known), data)
+    if has_datalist(config):
+        known = list(named_cases(str(data), channels))
+        require_names([name for train, val in parts for name in (*train, *val)], known, data)
     for number, (_, validation) in zip(numbers, parts, strict=True):
         run = out / f"fold_{number}"
         if is_finished(run):
@@ -125,14 +124,9 @@ def join_folds(runs: Sequence[Path], out: Path, data: Path, channels: Sequence[s
     write_json(out / "configs" / "inference.json", config)
     if path is not None and path.suffix != ".json":
         path.unlink()
-    if "medseg.training.datalist" in json.dumps(read_config(out, "train")):
-        declare(out, [case for part in ("train", "val") for case in datalist(str(data), part, channels=channels)])
+    if has_datalist(read_config(out, "train")):
+        declare(out, list(named_cases(str(data), channels).values()))
     save_weights(read_weights(runs[0] / "models" / "model.safetensors"), out)  # last: now `out` is whole
-
-
-def names_of(labels: Sequence[str]) -> list[str]:
-    """Names of cases from the files of their label maps, as folds call them."""
-    return [safe_name(case_stem(Path(label))) for label in labels]
 
 
 def _folds(data: Path, out: Path, count: int, channels: Sequence[str]) -> Folds:

@@ -10,6 +10,7 @@ from medseg.errors import InputError
 from medseg.readers.cases.names import safe_name
 from medseg.readers.cases.table import table_rows
 from medseg.training.plan.sources import find_source, is_json_dataset
+from medseg.training.plan.which_maps import map_choices
 from medseg.training.sides import subjects_of
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def datalist(
     Raises:
         InputError: the folder holds no labelled case (MS-T101), or an image has no label (MS-T102).
     """
-    pairs = _cases(folder, channels) if channels else _files(folder)
+    pairs = named_cases(folder, channels)
     if annotators:
         behind = _annotators(Path(folder))
         pairs = {name: pair | behind.get(name, {}) for name, pair in pairs.items()}
@@ -59,6 +60,24 @@ def datalist(
     wanted = [pair for name, pair in pairs.items() if (name in held_out) == (part == "val")]
     rounds = -(-at_least // len(wanted)) if wanted else 1
     return (wanted * rounds)[:at_least] if rounds > 1 else wanted
+
+
+def named_cases(folder: str, channels: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """Name -> image and label of every case of `datalist`, by the names that its `validation` knows.
+
+    Raises:
+        InputError: as `datalist`.
+    """
+    return _cases(folder, channels) if channels else _files(folder)
+
+
+def told_of(folder: str, channels: Sequence[str]) -> list[str]:
+    """What had to be chosen or was passed over in a folder, a line each; [] where all is plain."""
+    if not channels:
+        return []
+    source = find_source(Path(folder), channels)
+    notes = [f"{problem.case or problem.file}: {problem.what}" for problem in source.problems if problem.note]
+    return [*(f"{one.topic}: {one.value} ({one.why})" for one in map_choices(source.cases, source.kind)), *notes]
 
 
 def _drawn(pairs: Mapping[str, Mapping[str, Any]], fraction: float, seed: int) -> set[str]:

@@ -68,7 +68,7 @@ def find_folds(data: Path, count: int, channels: Sequence[str] = (), seed: int =
     listed = source.path if source.path.suffix.lower() in _LISTS else None
     facts, split, problems = check_dataset(source, subjects=listed, allow_empty=True, names=False)
     cases = {case.name: case for case in source.cases}
-    file = split_file(source.root)
+    file = split_file(source.split_folder)
     rows = {} if listed is None or not split.subjects else listed_cells(listed)  # without subjects it is unusable
     faults = [one for one in problems if not one.note]
     if file is not None and not faults:

@@ -26,7 +26,7 @@ from medseg.bundle.weights import read_weights, require_weights, save_weights
 from medseg.errors import InputError, MedsegError, OutputError, UsageError
 from medseg.stop import uncut
 from medseg.training.checkpoint_file import checkpoints
-from medseg.training.datalist import datalist
+from medseg.training.datalist import named_cases, told_of
 from medseg.training.domain import declare
 from medseg.training.hardware import load_hardware
 from medseg.training.headers import require_headers
@@ -124,9 +124,11 @@ def _train(
     start = None if init is None or resume else require_weights(find_bundle(init))
     asked = Asked(data, out, resume=resume, bundle=out if resume else root, **options)
     overrides, kept = overrides_of(config, asked), kept_of(config, asked)
-    if "medseg.training.datalist" in json.dumps(config):  # say what is wrong with `data` before anything is written
-        rows = [row for part in ("train", "val") for row in datalist(str(data), part, channels=named_channels(config))]
-        require_headers(rows, data)
+    if has_datalist(config):  # say what is wrong with `data` before anything is written
+        channels = named_channels(config)
+        require_headers(list(named_cases(str(data), channels).values()), data)
+        for line in first_alone(lambda: told_of(str(data), channels)):
+            logging.getLogger(__name__).info("%s", line)
     if mlflow is not None:
         require_rows(config)
         first_alone(lambda: open_store(mlflow) and None)
@@ -182,6 +184,11 @@ def _trained(
         with _unwrapped():
             _run(parser, start, mlflow, out)
     first_alone(lambda: save_weights(read_weights(out / "models" / "model.pt"), out))
+
+
+def has_datalist(config: dict[str, Any]) -> bool:
+    """Whether a recipe finds its cases by `medseg.training.datalist`, and so by the names that folds and sites know."""
+    return "medseg.training.datalist" in json.dumps(config)
 
 
 def named_channels(config: dict[str, Any]) -> list[str]:

@@ -16,7 +16,6 @@ from medseg.federated.server_table import key_metric
 from medseg.federated.simulation.sites import link_cases
 from medseg.federated.site_recipe import SiteRecipe
 from medseg.training.checkpoint_file import checkpoints, latest_sound
-from medseg.training.cross_validation import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -104,20 +103,20 @@ def _together(
     overrides: Mapping[str, Any],
 ) -> tuple[Path, tuple[str, ...]]:
     """All sites' cases in one folder, and the names of those that validate at their site."""
-    train, validation = [], []
-    folder = out / "work" / "data" / "central"
+    everything: dict[str, Mapping[str, Any]] = {}
+    held: list[str] = []
     for site in sites:
         recipe = SiteRecipe(
             root, folders[site.name], out / "work" / site.name, how, validation=site.validation, overrides=overrides
         )
-        for cases, kept in ((recipe.training_cases(), train), (recipe.validation_cases(), validation)):
-            kept += [(site.name, one) for one in cases]
+        train, validation = (
+            {f"{site.name}-{name}": one for name, one in recipe.named(cases).items()}
+            for cases in (recipe.training_cases(), recipe.validation_cases())
+        )
         recipe.close()
-    link_cases([], folder)
-    for name in {site for site, _ in (*train, *validation)}:
-        link_cases([one for site, one in (*train, *validation) if site == name], folder, f"{name}-", add=True)
-    held = [f"{site}-{name}" for site, one in validation for name in names_of([str(one["label"])])]
-    return folder, tuple(held)
+        everything |= train | validation
+        held += validation
+    return link_cases(everything, out / "work" / "data" / "central"), tuple(held)
 
 
 def _score(

@@ -13,11 +13,11 @@ import yaml
 
 from medseg.errors import InputError, UsageError
 from medseg.federated.site_file import SiteFile
-from medseg.training.cross_validation import names_of
-from medseg.training.datalist import datalist
+from medseg.readers.cases.names import stem
+from medseg.training.datalist import named_cases
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
 #: Names that NVFLARE, or a folder of results, has.
@@ -78,44 +78,44 @@ def gather(site: Site, folder: Path, channels: Sequence[str] = ()) -> Path:
     """
     if not site.cases:
         return site.data
-    known = _known(site.data, channels)
+    known = named_cases(str(site.data), channels)
     missing = [name for name in site.cases if name not in known]
     if missing:
         raise InputError(
             "MS-J021", f"{len(missing)} cases of site {site.name} are not there, first {missing[0]!r}", file=site.data,
             mend="write names of cases as medseg inspect shows them, without _0000 and extensions",
         )  # fmt: skip
-    return link_cases((known[name] for name in site.cases), folder)
+    return link_cases({name: known[name] for name in site.cases}, folder)
 
 
-def link_cases(cases: Iterable[Mapping[str, Any]], folder: Path, prefix: str = "", *, add: bool = False) -> Path:
-    """Links (copies where the disk has none) to cases in a folder with imagesTr and labelsTr.
+def link_cases(cases: Mapping[str, Mapping[str, Any]], folder: Path) -> Path:
+    """Links (copies where the disk has none) to cases in a folder with imagesTr and labelsTr, called by the cases.
 
     Args:
-        cases: `{"image": path or paths, "label": path}` each.
+        cases: name -> `{"image": path, or paths of the channels in their order, "label": path}`.
         folder: made anew.
-        prefix: of every file's name.
-        add: to what is in the folder.
     """
-    if folder.exists() and not add:
-        shutil.rmtree(folder)
-    for case in cases:
-        images = case["image"] if isinstance(case["image"], list) else [case["image"]]
-        for sub, files in (("imagesTr", images), ("labelsTr", [case["label"]])):
-            (folder / sub).mkdir(parents=True, exist_ok=True)
-            for file in map(Path, files):
-                _link(file.resolve(), folder / sub / f"{prefix}{file.name}")
+    shutil.rmtree(folder, ignore_errors=True)
+    for sub in ("imagesTr", "labelsTr"):
+        (folder / sub).mkdir(parents=True)
+    for name, case in cases.items():
+        several = isinstance(case["image"], list)
+        for number, image in enumerate(map(Path, case["image"] if several else [case["image"]])):
+            _link(image, folder / "imagesTr" / f"{name}{f'_{number:04d}' if several else ''}{_ending(image)}")
+        _link(Path(case["label"]), folder / "labelsTr" / f"{name}{_ending(Path(case['label']))}")
     return folder
 
 
-def _known(data: Path, channels: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    every = [one for part in ("train", "val") for one in datalist(str(data), part, channels=channels)]
-    return dict(zip(names_of([str(one["label"]) for one in every]), every, strict=True))
+def _ending(file: Path) -> str:
+    return file.name[len(stem(file)) :]
 
 
 def _link(source: Path, target: Path) -> None:
+    source = source.resolve()
     try:
         target.symlink_to(source)
+    except FileExistsError:  # never write through a link into somebody's scan
+        raise
     except OSError:  # Windows without the right to
         try:
             os.link(source, target)

@@ -133,7 +133,7 @@ def survey(
     named = naming_problems([facts for facts, _, _ in found], {case.name: case for case in chosen})
     problems += [] if known else [replace(problem, note=True) for problem in named]  # each of its files can be read
     held = {value for facts, _, _ in found for value in facts.values}
-    table = _table(source, held, own_names([facts for facts, _, _ in found]), labels)
+    table = _table(source, held, own_names(facts.names for facts, _, _ in found), labels)
     seen = tuple(Seen(facts, grey, *_named(places, table)) for facts, grey, places in found)
     return Survey(source.channels, table, seen, tuple(problems))
 

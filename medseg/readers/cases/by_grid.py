@@ -1,7 +1,7 @@
 """Label maps whose names name no image: exam_seg beside exam_ct and exam_ct_small, as tools write them.
 
-Each belongs to the one image that lies on the very same grid, where both names begin with one word: many scans of one protocol
-lie on equal grids.
+Each belongs to the one image of its examination that lies on the very same grid. Grids alone say nothing: many scans of one
+protocol lie on equal ones.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from medseg.errors import MedsegError
 from medseg.geometry import same_space
 from medseg.readers.cases.grouping import Grouped
-from medseg.readers.cases.names import stem, words_of
+from medseg.readers.cases.names import stem, words_before_label, words_of
 from medseg.readers.open import grid_of
 
 if TYPE_CHECKING:
@@ -24,31 +24,38 @@ if TYPE_CHECKING:
 
 
 def by_grid(found: Grouped) -> Grouped:
-    """The same cases with the strays that lie on one image's grid and on no other's. Headers alone are read, if at all.
+    """The same cases with those strays that belong to one of them. Headers of few files are read, if any.
 
     Args:
         found: of one folder.
     """
-    if not found.strays:
-        return found
-    grids = [_grid(case.images[0], case.options) if case.images else None for case in found.cases]
-    maps = [list(case.maps) for case in found.cases]
-    strays = []
+    cases, strays = list(found.cases), []
+    grids: dict[Path, Grid | None] = {}
+
+    def is_on(file: Path, case: Case) -> bool:
+        for path in (file, case.images[0]):
+            if path not in grids:
+                grids[path] = _grid(path, case.options)
+        own, image = grids[file], grids[case.images[0]]
+        return own is not None and image is not None and same_space(own, image)
+
     for file in found.strays:
-        own = _grid(file, found.cases[0].options) if found.cases else None
-        owners = [n for n, grid in enumerate(grids) if own is not None and grid is not None and same_space(own, grid)]
-        is_owned = len(owners) == 1 and one_examination(file, found.cases[owners[0]])
-        (maps[owners[0]] if is_owned else strays).append(file)
-    cases = [
-        replace(case, label=held[0] if len(held) == 1 else None, maps=tuple(held))
-        for case, held in zip(found.cases, maps, strict=True)
-    ]
+        owners = [n for n, case in enumerate(cases) if _is_of(file, case) and is_on(file, case)]
+        if len(owners) != 1:
+            strays.append(file)
+            continue
+        case = cases[owners[0]]
+        maps = (*case.maps, file)
+        cases[owners[0]] = replace(
+            case, label=file if len(maps) == 1 else None, maps=maps, by_grid=(*case.by_grid, file)
+        )
     return Grouped(tuple(cases), tuple(strays))
 
 
-def one_examination(file: Path, case: Case) -> bool:
-    """Whether the names of a label map and of a case's image begin with one word."""
-    return bool(case.images) and words_of(stem(file))[:1] == words_of(stem(case.images[0]))[:1]
+def _is_of(file: Path, case: Case) -> bool:
+    """Whether an image's name begins with all that a label map's says before its label word."""
+    examination = words_before_label(stem(file))
+    return bool(examination and case.images) and words_of(stem(case.images[0]))[: len(examination)] == examination
 
 
 def _grid(path: Path, options: ReadOptions) -> Grid | None:

@@ -25,6 +25,7 @@ class Case:
         options: how to read it.
         error: why it cannot be read, known before reading; `load_case` raises it.
         maps: every label map that belongs to it by its name or its grid, where a folder was looked through.
+        by_grid: those of them that name no image and lie on the grid of this one.
     """
 
     name: str
@@ -33,3 +34,4 @@ class Case:
     options: ReadOptions = field(default_factory=ReadOptions)
     error: MedsegError | None = None
     maps: tuple[Path, ...] = ()
+    by_grid: tuple[Path, ...] = ()

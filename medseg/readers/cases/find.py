@@ -15,7 +15,7 @@ from medseg.readers.options import ReadOptions
 from medseg.readers.sniff import require_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from medseg.readers.cases.case import Case
 
@@ -29,6 +29,7 @@ def find_cases(
     channels: Sequence[str] = (),
     options: ReadOptions | None = None,
     need_labels: bool = False,
+    sift: Callable[[list[Case]], list[Case]] | None = None,
 ) -> list[Case]:
     """The cases in what the user named, in the order of names (of a list: in its own order).
 
@@ -39,6 +40,7 @@ def find_cases(
         channels: the names of the channels that the bundle wants, in its order; () takes one of any name.
         options: how to read them.
         need_labels: refuse when an image has no label map, or a label map no image.
+        sift: picks those that count, before their names are compared.
 
     Raises:
         InputError: MS-C101 nothing found, MS-C102 two inputs would write one output, MS-C103 an unusable list,
@@ -47,6 +49,7 @@ def find_cases(
     """
     path, options, channels = Path(path), options or ReadOptions(), tuple(channels) or ("image",)
     cases = _cases_of(path, channels, options, need_labels=need_labels)
+    cases = cases if sift is None else sift(cases)
     cases = [replace(case, name=safe_name(case.name)) for case in cases]
     if not cases:
         raise InputError(

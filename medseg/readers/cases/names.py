@@ -56,6 +56,12 @@ def words_of(stem_: str) -> tuple[str, ...]:
     return tuple(re.findall(f"[^{re.escape(_SEPARATORS)}]+", stem_.casefold()))
 
 
+def words_before_label(stem_: str) -> tuple[str, ...]:
+    """('exam', '7') of 'exam_7_seg_fast'; () where a label word comes first, or none at all."""
+    words = words_of(stem_)
+    return next((words[:n] for n, word in enumerate(words) if word in _LABEL_WORDS), ())
+
+
 def split_channel(stem_: str) -> tuple[str, int] | None:
     """('liver_07', 1) of 'liver_07_0001', None of a stem without a channel number."""
     found = _CHANNEL.fullmatch(stem_)

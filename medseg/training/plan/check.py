@@ -61,7 +61,7 @@ def check_dataset(
     split = Split()
     listed = subjects or (source.path if source.path.suffix.lower() in (".csv", ".tsv") else None)
     try:
-        split = read_split(source.root, source.cases, listed)
+        split = read_split(source.split_folder, source.cases, listed)
         problems += split_problems(split, cases)
     except MedsegError as error:
         problems.append(problem_of(error, "", listed))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from medseg.training.plan.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from medseg.readers.cases.case import Case
     from medseg.training.plan.look import Facts
@@ -22,57 +22,56 @@ if TYPE_CHECKING:
 _NUMBERED = re.compile(r"(segment|label|class|region|structure|value)?[\s_.-]*\d+", re.IGNORECASE)
 
 
-def own_names(facts: Sequence[Facts]) -> dict[int, str]:
-    """Value -> the name that most files give it, the first of equals."""
+def own_names(files: Iterable[Mapping[int, str]]) -> dict[int, str]:
+    """Value -> the name that most files give it, the first of equals; `files` are value -> name each."""
     found: dict[int, Counter[str]] = {}
     spelt: dict[tuple[int, str], str] = {}
-    for one in facts:
+    for one in files:
         for value, name in _said(one).items():
             found.setdefault(value, Counter())[_folded(name)] += 1
             spelt.setdefault((value, _folded(name)), name)
-    return {value: spelt[value, names.most_common(1)[0][0]] for value, names in sorted(found.items())}
+    return {value: spelt[value, max(names, key=names.__getitem__)] for value, names in sorted(found.items())}
 
 
 def naming_problems(facts: Sequence[Facts], cases: Mapping[str, Case]) -> list[Problem]:
-    """MS-T155: a structure with one value here and another there; a note where a value has another name only.
+    """MS-T155: a structure with another value here than in most files; a note where a value has another name only.
 
     Args:
         facts: of the sound cases.
         cases: by name.
     """
-    values: dict[str, tuple[set[int], str]] = {}
-    names: dict[int, tuple[str, str]] = {}
+    names = own_names(one.names for one in facts)
+    values: dict[str, Counter[int]] = {}
     for one in facts:
-        for value, name in _said(one).items():
-            names.setdefault(value, (name, one.name))
-        for name, held in _values(one).items():
-            values.setdefault(name, (held, one.name))
+        for value, name in _said(one.names).items():
+            values.setdefault(_folded(name), Counter())[value] += 1
+    usual = {name: max(held, key=held.__getitem__) for name, held in values.items()}
     found = []
     for one in facts:
-        file, own = str(cases[one.name].label), _said(one)
-        moved = {name for name, held in _values(one).items() if not held & values[name][0]}
+        file, own = str(cases[one.name].label), _said(one.names)
+        right = {_folded(name) for value, name in own.items() if usual[_folded(name)] == value}
         for value, name in own.items():
-            known, where = values[_folded(name)]
-            if _folded(name) in moved:
-                what = f"{name} is {value} here and {min(known)} in {where}"
+            if _folded(name) not in right:
+                what = f"{name} is {value} here and {usual[_folded(name)]} in {_share(facts, name, usual)}"
                 found.append(Problem("MS-T155", what, file, "number the structures alike in all label maps", one.name))
-            elif _folded(names[value][0]) != _folded(name):
-                what = f"{value} is called {name} here and {names[value][0]} in {names[value][1]}"
+            elif _folded(names[value]) != _folded(name):
+                what = f"{value} is called {name} here and {names[value]} in most files"
                 mend = "look whether both mean the same structure"
                 found.append(Problem("MS-T155", what, file, mend, one.name, note=True))
     return found
 
 
-def _said(one: Facts) -> dict[int, str]:
-    return {value: name for value, name in one.names.items() if not _NUMBERED.fullmatch(name)}
+def _share(facts: Sequence[Facts], name: str, usual: Mapping[str, int]) -> str:
+    """'a', or 'a and 3 more', of the files in which a structure has its usual value."""
+    value = usual[_folded(name)]
+    held = [one.name for one in facts if _folded(_said(one.names).get(value, "")) == _folded(name)]
+    return held[0] if len(held) == 1 else f"{held[0]} and {len(held) - 1} more"
 
 
-def _values(one: Facts) -> dict[str, set[int]]:
-    out: dict[str, set[int]] = {}
-    for value, name in _said(one).items():
-        out.setdefault(_folded(name), set()).add(value)
-    return out
+def _said(names: Mapping[int, str]) -> dict[int, str]:
+    return {value: name for value, name in names.items() if not _NUMBERED.fullmatch(name)}
 
 
 def _folded(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter.isalnum()) or name
+    """As names are compared: 'Kidney_left' as 'kidney left'."""
+    return " ".join(re.split(r"[\s_]+", name.strip().casefold()))

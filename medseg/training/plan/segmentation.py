@@ -66,7 +66,7 @@ def plan_segmentation(
     """
     train = [one for one in facts if one.name in set(split.train)]
     held = {value for one in facts for value in one.values}
-    classes = classes_of(source.said, held, source.path, own_names(facts))
+    classes = classes_of(source.said, held, source.path, own_names(one.names for one in facts))
     spacing, about_spacing = target_spacing(train)
     sizes = sizes_at(train, spacing)
     normalisation = normalisation_of(train, source.channels)

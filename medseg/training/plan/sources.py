@@ -16,9 +16,17 @@ from medseg.readers.cases.find import find_cases
 from medseg.readers.cases.kinds import of_one_kind, shared_kind
 from medseg.readers.cases.names import case_stem, has_image_name, is_label_name, safe_name, split_channel, stem
 from medseg.readers.options import ReadOptions
-from medseg.training.plan.map_folders import folders_in, holds_images, holds_maps_alone, passed_over, without_masks
+from medseg.training.plan.map_folders import (
+    folders_in,
+    holds_images,
+    holds_maps_alone,
+    holds_scans,
+    passed_over,
+    without_masks,
+)
 from medseg.training.plan.problems import Problem, problem_of
-from medseg.training.plan.which_maps import without_label
+from medseg.training.plan.split import split_file
+from medseg.training.plan.which_maps import of_another_kind, without_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,6 +53,7 @@ class Source:
         problems: cases without a label map, label maps without a case, and refusals of the list as a whole.
         soft: several annotators' label maps stand behind each case, and their shares are what is learnt.
         kind: of the label maps that were taken where images have several; None: there was no choice.
+        inner: the folder in `path` that alone was looked through.
     """
 
     path: Path
@@ -54,12 +63,18 @@ class Source:
     problems: tuple[Problem, ...] = ()
     soft: bool = False
     kind: Kind | None = None
+    inner: Path | None = None
 
     @property
     def root(self) -> Path:
         """The folder that holds the dataset: of imagesTr, dataset.json or a list the one around it."""
-        inner = self.path.is_file() or _TRAINING.fullmatch(self.path.name)
-        return self.path.resolve().parent if inner else self.path
+        inside = self.path.is_file() or _TRAINING.fullmatch(self.path.name)
+        return self.path.resolve().parent if inside else self.path
+
+    @property
+    def split_folder(self) -> Path:
+        """The folder that says who validates, `root` where none does."""
+        return next((one for one in (self.root, self.inner) if one is not None and split_file(one)), self.root)
 
 
 def find_source(data: Path, channels: Sequence[str] = (), *, need_labels: bool = True) -> Source:
@@ -82,23 +97,26 @@ def find_source(data: Path, channels: Sequence[str] = (), *, need_labels: bool =
         inner = inner_of(data)
         said = _said(inner)
         names = tuple(channels) or _channels_said(said) or _channels_seen(inner) or UNNAMED
-        cases, orphans = _cases(inner, names)
+        cases, orphans, masks = _cases(inner, names)
     except InputError as error:  # the list as a whole
         return Source(data, (), tuple(channels) or UNNAMED, {}, (problem_of(error, "", data),))
-    problems = [] if inner == data else [passed_over(one) for one in folders_in(data) if holds_maps_alone(one)]
-    cases, notes = without_masks(cases, inner)
-    problems += notes
+    beside = [] if inner == data or not data.is_dir() else [one for one in folders_in(data) if one != inner]
+    problems = [passed_over(one, f"beside {inner.name}, from which alone is learnt") for one in beside] + masks
+    if inner != data and holds_scans(data):
+        what = f"the images right in this folder are passed over: only {inner.name} is learnt from"
+        problems.append(Problem("MS-T142", what, str(data), "nothing, unless they should train", note=True))
     kind = shared_kind(cases)
     cases = of_one_kind(cases, kind)
     if need_labels:
         problems += [orphan(file) for file in orphans]
         problems += [without_label(case, kind, _annotators_of(case)) for case in cases if case.label is None]
+        problems += of_another_kind(cases, kind)
         cases = [case for case in cases if case.label is not None]
     if not cases and all(problem.note for problem in problems):
         what = "every image was left out" if problems else "no images"
         found = InputError("MS-T101", what, file=data, mend="put images into imagesTr and labels into labelsTr")
         problems.append(problem_of(found, "", data))
-    return Source(data, tuple(cases), names, said, tuple(problems), kind=kind)
+    return Source(data, tuple(cases), names, said, tuple(problems), kind=kind, inner=None if inner == data else inner)
 
 
 def training_folders(data: Path) -> list[Path]:
@@ -130,8 +148,7 @@ def inner_of(data: Path) -> Path:
     if len(inside) == 1:
         return inside[0]
     rest = [folder for folder in folders if not holds_maps_alone(folder)]
-    alone = len(rest) == 1 < len(folders) and not any(map(has_image_name, data.iterdir()))
-    return rest[0] if alone else data
+    return rest[0] if len(rest) == 1 < len(folders) and not holds_scans(data) else data
 
 
 def _said(data: Path) -> Mapping[str, Any]:
@@ -172,14 +189,21 @@ def _channels_seen(data: Path) -> tuple[str, ...]:
     return tuple(sorted(max(set(held), key=lambda names: (held.count(names), sorted(names))))) if held else ()
 
 
-def _cases(data: Path, channels: tuple[str, ...]) -> tuple[list[Case], list[Path]]:
-    """Cases by name, and label maps without an image."""
+def _cases(data: Path, channels: tuple[str, ...]) -> tuple[list[Case], list[Path], list[Problem]]:
+    """Cases by name, label maps without an image, and notes of folders that were passed over."""
     options = ReadOptions()
     layout = dataset_layout(data) if data.is_dir() else data if is_json_dataset(data) else None
     if layout is None:
-        return find_cases(data, channels=channels), []
+        notes: list[Problem] = []
+
+        def without(found: list[Case]) -> list[Case]:
+            kept, told = without_masks(found, data)
+            notes.extend(told)
+            return kept
+
+        return find_cases(data, channels=channels, sift=without), [], notes
     if layout.is_file() and isinstance(dataset_content(layout).get("training"), list):
-        return _safe(dataset_cases(layout, channels, options, need_labels=True)), []
+        return _safe(dataset_cases(layout, channels, options, need_labels=True)), [], []
     folder = layout.parent if layout.is_file() else layout
     cases: list[Case] = []
     orphans: list[Path] = []
@@ -190,7 +214,7 @@ def _cases(data: Path, channels: tuple[str, ...]) -> tuple[list[Case], list[Path
         files = sorted(beside.iterdir()) if beside.is_dir() else []
         orphans += [f for f in files if _is_map(f) and safe_name(case_stem(f)) not in known]
         cases += found
-    return cases, orphans
+    return cases, orphans, []
 
 
 def is_json_dataset(path: Path) -> bool:

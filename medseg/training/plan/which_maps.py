@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medseg.readers.cases.by_grid import one_examination
-from medseg.readers.cases.names import belongs_to, stem
 from medseg.training.plan.choice import Choice, many
 from medseg.training.plan.problems import Problem
 
@@ -47,6 +45,20 @@ def without_label(case: Case, kind: Kind | None, annotators: Sequence[str] = ())
     return Problem("MS-T141", what, file, f"move the others away, or {_LIST}", case.name)
 
 
+def of_another_kind(cases: Sequence[Case], kind: Kind | None) -> list[Problem]:
+    """MS-T141, notes: images whose only label map is called otherwise than those that were taken of the others."""
+    strange = [case for case in cases if case.label is not None and kind is not None and not kind.among(case)]
+    what = "its only label map is taken, although it is of another kind than the others', {}: {}"
+    mend = "look whether it shows the same structures, or take the image out"
+    return [
+        Problem(
+            "MS-T141", what.format("_".join(kind.words), case.label.name), str(case.label), mend, case.name, note=True
+        )
+        for case in strange
+        if kind is not None and case.label is not None
+    ]
+
+
 def map_choices(cases: Sequence[Case], kind: Kind | None) -> list[Choice]:
     """How label maps were told, where that was not plain: of several those of a kind, and those that lie on an image's grid."""
     found = []
@@ -56,16 +68,11 @@ def map_choices(cases: Sequence[Case], kind: Kind | None) -> list[Choice]:
         how = "of which most images have one" if kind.exact else "with which those of most images begin"
         why = f"of several label maps the kind {how}, told by the files' names; not used: {_names(unused)}"
         found.append(Choice("label maps", "_".join(kind.words) or "called as their images", why))
-    paired = [case.label for case in cases if case.label is not None and _by_grid(case.label, case)]
+    paired = [case.label for case in cases if case.label is not None and case.label in case.by_grid]
     if paired:
-        why = "their names name no image, and each lies on the grid of one image with the same first word"
+        why = "their names name no image, and each lies on the grid of one image of its examination"
         found.append(Choice("pairs by grid", _names(paired), why))
     return found
-
-
-def _by_grid(label: Path, case: Case) -> bool:
-    named = any(belongs_to(stem(label), name) for name in (case.name, *map(stem, case.images)))
-    return not named and one_examination(label, case)
 
 
 def _names(files: Sequence[Path]) -> str:

@@ -9,7 +9,7 @@ import yaml
 
 from medseg.errors import InputError, UsageError
 from medseg.federated.simulation.sites import gather, link_cases, read_sites
-from medseg.training.datalist import datalist
+from medseg.training.datalist import datalist, named_cases
 
 EXAMPLE = Path(__file__).parents[3] / "configs" / "federation" / "sites.example.yaml"
 
@@ -66,11 +66,28 @@ def test_some_cases_of_a_folder_are_gathered(tmp_path, cubes):
 
 
 def test_cases_of_several_sites_lie_in_one_folder_under_their_sites_names(tmp_path, cubes):
-    both = tmp_path / "both"
-    for name in "ab":
-        data = cubes(tmp_path / name, range(2))
-        cases = [one for part in ("train", "val") for one in datalist(str(data), part)]
-        link_cases(cases, both, f"{name}-", add=True)
+    cases = {
+        f"{site}-{name}": case
+        for site in "ab"
+        for name, case in named_cases(str(cubes(tmp_path / site, range(2)))).items()
+    }
+    both = link_cases(cases, tmp_path / "both")
     assert sorted(path.name for path in (both / "labelsTr").iterdir()) == [
         f"{name}-cube_{n:02d}.nii.gz" for name in "ab" for n in range(2)
     ]
+
+
+def test_patients_whose_files_are_called_alike_keep_their_own_and_nothing_is_written_through_a_link(tmp_path):
+    for n in (1, 2):
+        for name in ("FLAIR", "T1", "lesions"):
+            path = tmp_path / "data" / f"p{n}" / f"{name}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(f"{name} of {n}".encode())
+    cases = named_cases(str(tmp_path / "data"), ("FLAIR", "T1"))
+    folder = link_cases(cases, tmp_path / "linked")
+    found = named_cases(str(folder), ("FLAIR", "T1"))
+    for name, case in found.items():
+        told = [Path(one).read_bytes().decode() for one in (*case["image"], case["label"])]
+        assert told == [f"{what} of {name[1]}" for what in ("FLAIR", "T1", "lesions")]
+    assert found.keys() == cases.keys() == {"p1", "p2"}
+    assert (tmp_path / "data" / "p1" / "FLAIR.nii.gz").read_bytes() == b"FLAIR of 1"

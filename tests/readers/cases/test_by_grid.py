@@ -36,13 +36,24 @@ def test_two_images_on_its_grid_or_none_leave_it_nobodys(tmp_path, shape, origin
         find_cases(tmp_path)
 
 
-@pytest.mark.parametrize("stray", ["p3_to_label", "c_seg", "mask_3"])
+@pytest.mark.parametrize("stray", ["p3_to_label", "c_seg", "mask_3", "study_3_seg", "study_3_to_label"])
 def test_equal_grids_of_two_examinations_are_chance(tmp_path, stray):
-    put(tmp_path, "p1", (4, 5, 6))
-    put(tmp_path, "p2", (4, 5, 7))
+    put(tmp_path, "study_1", (4, 5, 6))
+    put(tmp_path, "study_2", (4, 5, 7))
     put(tmp_path, stray, (4, 5, 6))
     with pytest.raises(InputError, match=f"MS-C108.*{stray}"):
         find_cases(tmp_path)
+
+
+def test_patients_on_equal_grids_are_told_apart_by_their_names(tmp_path):
+    for name in ("p1_ct", "p1_seg", "p2_ct", "p2_seg"):
+        put(tmp_path, name, (4, 5, 6))
+    found = {case.name: case for case in find_cases(tmp_path)}
+    assert {name: case.label.name for name, case in found.items()} == {
+        "p1_ct": "p1_seg.nii.gz",
+        "p2_ct": "p2_seg.nii.gz",
+    }
+    assert found["p1_ct"].by_grid == (tmp_path / "p1_seg.nii.gz",)
 
 
 def test_an_unreadable_one_stays_nobodys(tmp_path):

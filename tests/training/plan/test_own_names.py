@@ -42,8 +42,8 @@ def test_they_name_the_structures_and_forbid_a_mirror_that_swaps_sides(named):
     root = named("b", 1, {1: "Kidney left", 2: "kidney_right"})
     facts, problems = checked(root)
     assert problems == []
-    assert own_names(facts) == {1: "kidney_left", 2: "kidney_right"}
-    classes = classes_of({}, {1, 2}, root, own_names(facts))
+    assert own_names(one.names for one in facts) == {1: "kidney_left", 2: "kidney_right"}
+    classes = classes_of({}, {1, 2}, root, own_names(one.names for one in facts))
     assert [row.name for row in classes.table] == ["kidney_left", "kidney_right"]
     assert "named by the label maps" in classes.choice.why
     assert mirroring_of(classes.table)[0] == "swap"
@@ -72,20 +72,27 @@ def test_a_structure_with_another_value_is_a_fault(named, first, second, told):
     assert sorted(one.what for one in faults) == sorted(told)
 
 
+def test_the_file_unlike_most_others_is_blamed(named):
+    for n, names in enumerate([{2: "liver"}, {1: "liver"}, {1: "liver"}, {1: "Liver"}]):
+        root = named(f"c{n}", n, names)
+    _, _, problems = check_dataset(find_source(root))
+    assert [(one.case, one.what) for one in problems] == [("c0", "liver is 2 here and 1 in c1 and 2 more")]
+
+
 def test_other_words_for_a_value_are_a_note_and_it_is_called_as_in_most_files(named):
     named("a", 0, {1: "hepar", 2: "spleen"})
     named("b", 1, {1: "liver", 2: "spleen"})
     root = named("c", 2, {1: "Liver", 2: "spleen"})
     facts, problems = checked(root)
-    assert problems == [("MS-T155", "b", True), ("MS-T155", "c", True)]
-    assert own_names(facts) == {1: "liver", 2: "spleen"}
+    assert problems == [("MS-T155", "a", True)]
+    assert own_names(one.names for one in facts) == {1: "liver", 2: "spleen"}
 
 
 def test_numbered_names_are_none(named):
     named("a", 0, {1: "Segment_1", 2: "Segment_2"})
     root = named("b", 1, {1: "Segment_2", 2: "label 1"})
     facts, problems = checked(root)
-    assert (problems, own_names(facts)) == ([], {})
+    assert (problems, own_names(one.names for one in facts)) == ([], {})
 
 
 def test_dataset_json_comes_first_and_numbers_of_objects_mean_nothing(named, maker):
@@ -97,4 +104,7 @@ def test_dataset_json_comes_first_and_numbers_of_objects_mean_nothing(named, mak
     assert problems == []
     assert len(find_folds(root, 2).folds) == 2
     said = find_source(root).said
-    assert [row.name for row in classes_of(said, {1, 2}, root, own_names(facts)).table] == ["x", "y"]
+    assert [row.name for row in classes_of(said, {1, 2}, root, own_names(one.names for one in facts)).table] == [
+        "x",
+        "y",
+    ]

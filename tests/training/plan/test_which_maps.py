@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from medseg.readers.cases import find_cases
-from medseg.training.datalist import datalist
+from medseg.training.datalist import datalist, named_cases, told_of
+from medseg.training.folds import find_folds, require_names
 from medseg.training.plan.plan import plan_bundle
 from medseg.training.plan.sources import find_source
 from medseg.training.plan.which_maps import map_choices
@@ -88,12 +89,67 @@ def test_a_label_map_told_by_its_grid_is_said(maker):
     assert choice.topic == "pairs by grid"
 
 
-def test_masks_of_structures_beside_an_image_are_passed_over_with_a_note(maker):
-    root = put(maker, "a/ct_a", "a/masks/liver", "a/masks/spleen", "a/ct_a_seg", "b/ct_b", "b/ct_b_seg")
+@pytest.mark.parametrize("masks", [("liver", "spleen"), ("liver", "body_mask")])
+def test_masks_of_structures_beside_an_image_are_passed_over_with_a_note(maker, masks):
+    names = [name for p in "ab" for name in (f"{p}/ct_{p}", f"{p}/ct_{p}_seg", *(f"{p}/masks/{one}" for one in masks))]
+    root = put(maker, *names)
     source = find_source(root)
     assert [case.label.name for case in source.cases] == ["ct_a_seg.nii.gz", "ct_b_seg.nii.gz"]
-    assert told(source) == [("MS-T142", "", True)]
-    assert source.problems[0].file == str(root / "a" / "masks")
+    assert told(source) == [("MS-T142", "", True)] * 2
+    assert {problem.file for problem in source.problems} == {str(root / p / "masks") for p in "ab"}
+
+
+def test_an_only_label_map_of_another_kind_is_taken_with_a_note(maker):
+    source = find_source(put(maker, "a", "a_cord_seg", "a_gm_seg", "b", "b_cord_seg", "c", "c_lesion_seg"))
+    assert [case.name for case in source.cases] == ["a", "b", "c"]
+    (problem,) = source.problems
+    assert (problem.code, problem.case, problem.note) == ("MS-T141", "c", True)
+    assert "cord_seg: c_lesion_seg.nii.gz" in problem.what
+
+
+def test_training_tells_what_it_chose_too(maker):
+    root = put(maker, "a", "a_seg-manual", "a_seg-auto", "b", "b_seg-manual", "c", "c_lesion_seg", "c_cord_seg")
+    lines = told_of(str(root), ["image"])
+    assert [line.split(":")[0] for line in lines] == ["label maps", "c"]
+    assert told_of(str(root), []) == []
+
+
+def test_pairs_that_a_list_or_their_names_say_are_no_pairs_by_grid(maker):
+    root = put(maker, "p1/p1_ct", "p1/p1_seg", "p2/p2_ct", "p2/p2_seg")
+    (root / "cases.csv").write_text("name,image,label\none,p1/p1_ct.nii.gz,p1/p1_seg.nii.gz\n", encoding="utf-8")
+    for place in (root, root / "cases.csv"):
+        assert map_choices(find_source(place).cases, None) == []
+
+
+def test_what_lies_beside_the_one_dataset_is_said_and_its_split_counts(maker):
+    maker.case("a", 0)
+    maker.case("b", 1)
+    around = maker.root.parent / "around"
+    around.mkdir()
+    maker.root = maker.root.rename(around / "set")
+    maker.split(["a"], ["b"])
+    (around / "docs").mkdir()
+    (around / "docs" / "readme.txt").write_text("x", encoding="utf-8")
+    maker.save(np.zeros((4, 4, 4), np.float32), around / "others" / "x.nii.gz")
+    source = find_source(around)
+    assert [case.name for case in source.cases] == ["a", "b"]
+    assert [(problem.file, problem.note) for problem in source.problems] == [(str(around / "others"), True)]
+    assert source.split_folder == around / "set"
+
+
+def test_folds_and_held_out_sites_know_cases_by_their_images_names(maker):
+    root = put(maker, *(name for n in range(4) for name in (f"s{n}", f"s{n}_seg-manual")), "s0_seg-auto")
+    known = named_cases(str(root), ["image"])
+    assert list(known) == [f"s{n}" for n in range(4)]
+    folds = find_folds(root, 2, ["image"])
+    require_names([name for train, val in folds.folds for name in (*train, *val)], list(known), root)
+    assert len(datalist(str(root), "val", list(known), channels=["image"])) == 4
+
+
+def test_dicom_right_in_the_folder_is_not_left_for_a_folder_in_it(maker):
+    root = put(maker, "scout/p1", "scout/p1_seg", "masks/p1_mask")
+    (root / "1.dcm").write_bytes(bytes(128) + b"DICM")
+    assert find_source(root).inner is None
 
 
 @pytest.mark.parametrize(
