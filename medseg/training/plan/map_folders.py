@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: Ends of what lies beside scans and is none.
 _PAPERS = (".txt", ".md", ".csv", ".tsv", ".json", ".yaml", ".pdf", ".png", ".jpg", ".docx", ".xlsx")
+_MEND = "nothing, unless they should train"
 
 
 def folders_in(root: Path) -> list[Path]:
@@ -57,14 +58,25 @@ def without_masks(cases: Sequence[Case], root: Path) -> tuple[list[Case], list[P
     own = {folder for case, folder in zip(cases, around, strict=True) if _is_labelled(case)}
     masks = {folder: True for folder in around if folder is not None and folder not in own}
     kept = [case for case, folder in zip(cases, around, strict=True) if folder not in masks]
-    return kept, [passed_over(folder, "called like label maps, which belong to no image here") for folder in masks]
+    return kept, [_passed_over(folder, "called like label maps, which belong to no image here") for folder in masks]
 
 
-def passed_over(folder: Path, why: str) -> Problem:
-    """MS-T142, a note."""
+def beside(data: Path, inner: Path) -> list[Problem]:
+    """Notes of what lies in a folder beside the one in it that alone is looked through."""
+    if inner == data:
+        return []
+    others = [folder for folder in folders_in(data) if folder != inner]
+    notes = [_passed_over(folder, f"beside {inner.name}, from which alone is learnt") for folder in others]
+    if holds_scans(data):
+        what = f"the images right in this folder are passed over: only {inner.name} is learnt from"
+        notes.append(Problem("MS-T142", what, str(data), _MEND, note=True))
+    return notes
+
+
+def _passed_over(folder: Path, why: str) -> Problem:
     count = sum(map(_may_be_scan, folder.rglob("[!.]*")))
     what = f"passed over, {count} file{'' if count == 1 else 's'}: a folder {why}"
-    return Problem("MS-T142", what, str(folder), "nothing, unless they should train", note=True)
+    return Problem("MS-T142", what, str(folder), _MEND, note=True)
 
 
 def _called_maps(case: Case, root: Path) -> Path | None:

@@ -17,11 +17,11 @@ from medseg.readers.cases.kinds import of_one_kind, shared_kind
 from medseg.readers.cases.names import case_stem, has_image_name, is_label_name, safe_name, split_channel, stem
 from medseg.readers.options import ReadOptions
 from medseg.training.plan.map_folders import (
+    beside,
     folders_in,
     holds_images,
     holds_maps_alone,
     holds_scans,
-    passed_over,
     without_masks,
 )
 from medseg.training.plan.problems import Problem, problem_of
@@ -100,11 +100,7 @@ def find_source(data: Path, channels: Sequence[str] = (), *, need_labels: bool =
         cases, orphans, masks = _cases(inner, names)
     except InputError as error:  # the list as a whole
         return Source(data, (), tuple(channels) or UNNAMED, {}, (problem_of(error, "", data),))
-    beside = [] if inner == data or not data.is_dir() else [one for one in folders_in(data) if one != inner]
-    problems = [passed_over(one, f"beside {inner.name}, from which alone is learnt") for one in beside] + masks
-    if inner != data and holds_scans(data):
-        what = f"the images right in this folder are passed over: only {inner.name} is learnt from"
-        problems.append(Problem("MS-T142", what, str(data), "nothing, unless they should train", note=True))
+    problems = [*beside(data, inner), *masks]
     kind = shared_kind(cases)
     cases = of_one_kind(cases, kind)
     if need_labels:
