@@ -61,7 +61,7 @@ def without_masks(cases: Sequence[Case], root: Path) -> tuple[list[Case], list[P
     return kept, [_passed_over(folder, "called like label maps, which belong to no image here") for folder in masks]
 
 
-def beside(data: Path, inner: Path) -> list[Problem]:
+def notes_beside(data: Path, inner: Path) -> list[Problem]:
     """Notes of what lies in a folder beside the one in it that alone is looked through."""
     if inner == data:
         return []

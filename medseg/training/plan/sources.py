@@ -17,11 +17,11 @@ from medseg.readers.cases.kinds import of_one_kind, shared_kind
 from medseg.readers.cases.names import case_stem, has_image_name, is_label_name, safe_name, split_channel, stem
 from medseg.readers.options import ReadOptions
 from medseg.training.plan.map_folders import (
-    beside,
     folders_in,
     holds_images,
     holds_maps_alone,
     holds_scans,
+    notes_beside,
     without_masks,
 )
 from medseg.training.plan.problems import Problem, problem_of
@@ -100,7 +100,7 @@ def find_source(data: Path, channels: Sequence[str] = (), *, need_labels: bool =
         cases, orphans, masks = _cases(inner, names)
     except InputError as error:  # the list as a whole
         return Source(data, (), tuple(channels) or UNNAMED, {}, (problem_of(error, "", data),))
-    problems = [*beside(data, inner), *masks]
+    problems = [*notes_beside(data, inner), *masks]
     kind = shared_kind(cases)
     cases = of_one_kind(cases, kind)
     if need_labels:
