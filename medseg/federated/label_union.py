@@ -104,8 +104,8 @@ def _table(known: LabelTable, named: Mapping[str, int]) -> LabelTable:
 def site_labels(data: Path, labels: LabelTable, present: tuple[int, ...] | None = None) -> dict[str, Any]:
     """What a site adds to train.json of a bundle for partial labels (`agreed_bundle`): overrides in plain values.
 
-    Names stand in dataset.json, else in the label maps themselves (the first 20 are read); without any, values are those of the bundle. A structure
-    that the bundle does not have becomes background.
+    Names stand in dataset.json, else in the label maps themselves (the first 20 are read); without any, values are those of
+    the bundle. A structure that the bundle does not have becomes background.
 
     Args:
         data: the site's cases.

@@ -95,7 +95,8 @@ def link_cases(cases: Mapping[str, Mapping[str, Any]], folder: Path) -> Path:
         cases: name -> `{"image": path, or paths of the channels in their order, "label": path}`.
         folder: made anew.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
     for sub in ("imagesTr", "labelsTr"):
         (folder / sub).mkdir(parents=True)
     for name, case in cases.items():

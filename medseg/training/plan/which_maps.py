@@ -47,15 +47,14 @@ def without_label(case: Case, kind: Kind | None, annotators: Sequence[str] = ())
 
 def of_another_kind(cases: Sequence[Case], kind: Kind | None) -> list[Problem]:
     """MS-T141, notes: images whose only label map is called otherwise than those that were taken of the others."""
-    strange = [case for case in cases if case.label is not None and kind is not None and not kind.among(case)]
-    what = "its only label map is taken, although it is of another kind than the others', {}: {}"
+    if kind is None:
+        return []
+    what = f"its only label map is taken, although it is of another kind than the others', {'_'.join(kind.words)}"
     mend = "look whether it shows the same structures, or take the image out"
     return [
-        Problem(
-            "MS-T141", what.format("_".join(kind.words), case.label.name), str(case.label), mend, case.name, note=True
-        )
-        for case in strange
-        if kind is not None and case.label is not None
+        Problem("MS-T141", f"{what}: {case.label.name}", str(case.label), mend, case.name, note=True)
+        for case in cases
+        if case.label is not None and not kind.among(case)
     ]
 
 
