@@ -7,15 +7,12 @@ of view makes nobody more specific. Voxels that an annotator gave the ignore lab
 
 from __future__ import annotations
 
-import os
-import shutil
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medseg.errors import MedsegError, OutputError
+from medseg.errors import MedsegError
 from medseg.readers.cases.channels import load_case
 from medseg.readers.cases.pairing import load_label
 from medseg.training.plan.card import markdown_table
@@ -32,11 +29,12 @@ from medseg.training.plan.fusion import (
 )
 from medseg.training.plan.look import value_problems
 from medseg.training.plan.problems import DatasetError, Problem, problem_of
+from medseg.training.plan.written_labels import LIST, map_of, relative, require_empty, row_of
 from medseg.writers.atomic import write_json
 from medseg.writers.nifti import write_nifti
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from medseg.readers.cases.case import Case
@@ -44,8 +42,8 @@ if TYPE_CHECKING:
     from medseg.training.plan.opinions import Opinions
     from medseg.training.plan.sources import Source
 
-#: What the folder beside the bundle holds.
-LIST, LABELS, MAPS = "cases.json", "labels", "annotators"
+#: Of shares, where the maps behind them lie beside the fused ones.
+MAPS = "annotators"
 _WHY = {
     "mean": "asked for: the shares are learnt as soft labels, and the class with the largest share validates",
     "staple": "asked for: each case by itself, expectation-maximisation of everybody's confusion matrix (Warfield 2004)",
@@ -109,8 +107,7 @@ def fuse_dataset(
         DatasetError: MS-T140 with every map that cannot be used; nothing was written.
         OutputError: MS-T152 the folder holds something already.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError("MS-T152", "the folder of the fused labels is not empty", file=folder, mend="move it away")
+    require_empty(folder)
     cases, total = opinions.source.cases, 2 * len(opinions.source.cases)
     problems, each = list(opinions.source.problems), {}
     for n, case in enumerate(cases, 1):
@@ -133,20 +130,8 @@ def fuse_dataset(
     apart = {name: disagreement(one) for name, one in each.items()}
     whole = disagreement(pooled(list(each.values())))
     agreement = Agreement(method, opinions.who, tuple(values), labelled, confusion, apart, whole)
-    made = tuple(replace(case, label=_map_of(folder, case)) for case in cases)
+    made = tuple(replace(case, label=map_of(folder, case)) for case in cases)
     return replace(opinions.source, cases=made, problems=(), soft=method == "mean"), agreement
-
-
-@contextmanager
-def taken_back(folder: Path) -> Iterator[None]:
-    """Take away what was written into a new folder where planning fails after all."""
-    new = not folder.exists()
-    try:
-        yield
-    except BaseException:
-        if new:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _counted(
@@ -220,30 +205,15 @@ def _write(
     _, index, box = _patterns(arrays, opinions, ignore)
     map_ = np.zeros(image.grid.shape, np.uint8 if values.max(initial=0) <= 255 else np.uint16)
     map_[box] = values[index].reshape(map_[box].shape)
-    file = _map_of(folder, case)
-    write_nifti(file, map_, image.affine, description="fused labels")
-    images = [_relative(path, folder) for path in case.images]
-    row: dict[str, Any] = {"name": case.name, "image": images if len(images) > 1 else images[0]}
-    row["label"] = _relative(file, folder)
+    write_nifti(map_of(folder, case), map_, image.affine, description="fused labels")
+    row = row_of(folder, case)
     if soft:
         behind = folder / MAPS / f"{case.name}.nii.gz"
         held = list(arrays.values())
         stacked = np.stack(held) if len(held) > 1 else held[0]  # a file of one channel has no axis for it
         write_nifti(behind, stacked, image.affine, description="label maps of annotators")
-        row[MAPS] = _relative(behind, folder)
+        row[MAPS] = relative(behind, folder)
     return row
-
-
-def _map_of(folder: Path, case: Case) -> Path:
-    return folder / LABELS / f"{case.name}.nii.gz"
-
-
-def _relative(path: Path, folder: Path) -> str:
-    """From the list's folder, so that both can be moved together; absolute from another drive."""
-    try:
-        return os.path.relpath(path.resolve(), folder.resolve()).replace(os.sep, "/")
-    except ValueError:
-        return str(path.resolve())
 
 
 def _tell(progress: Callable[[int, int], None] | None, done: int, of: int) -> None:

@@ -18,12 +18,14 @@ from medseg.bundle.check import check_bundle
 from medseg.bundle.config_text import config_text
 from medseg.errors import OutputError, UsageError
 from medseg.training.domain import domain_of
-from medseg.training.plan.annotators import LIST, agreement_text, fuse_dataset, taken_back
+from medseg.training.plan.annotators import agreement_text, fuse_dataset
 from medseg.training.plan.card import REPORT, data_license, model_card, plan_report
 from medseg.training.plan.check import check_dataset, same_subjects
 from medseg.training.plan.classes import ignore_value, known_values
 from medseg.training.plan.fusion import METHODS
 from medseg.training.plan.instances import plan_instances
+from medseg.training.plan.mask_merge import merge_masks
+from medseg.training.plan.mask_sets import find_mask_sets
 from medseg.training.plan.memory import read_size
 from medseg.training.plan.opinions import find_opinions
 from medseg.training.plan.problems import DatasetError, Problem
@@ -32,6 +34,7 @@ from medseg.training.plan.sources import find_source, training_folders
 from medseg.training.plan.split import drawn
 from medseg.training.plan.template import copied_files
 from medseg.training.plan.which_maps import map_choices
+from medseg.training.plan.written_labels import LIST, taken_back
 from medseg.writers.atomic import write_text
 
 if TYPE_CHECKING:
@@ -61,7 +64,7 @@ class Plan:
         choices: every decision.
         notes: what the check of the dataset found and let pass.
         problems: what `medseg bundle check` says of the bundle.
-        data: what it is trained with: the dataset, or the list of the fused labels.
+        data: what it is trained with: the dataset, or the list of the labels that were written.
     """
 
     bundle: Path
@@ -98,14 +101,14 @@ def plan_bundle(
         allow_empty: cases without any structure are sound.
         measure: run one training step to see what it takes.
         cascade: locate first, then segment inside; None: by the rule of `cascade.cascade_for`.
-        annotators: how the label maps of several annotators are fused, one of `fusion.METHODS`; the fused ones come into
-            a folder beside the bundle. None: there is one label map a case.
+        annotators: how the label maps of several annotators are fused, one of `fusion.METHODS`. None: there is one label
+            map a case, or a mask of each structure. Fused and merged ones come into a folder beside the bundle.
         progress: called with (cases read, cases in all).
 
     Raises:
         DatasetError: MS-T140 with every fault of the dataset; nothing was written.
         InputError: MS-T103 no such dataset, MS-T150 labels that no bundle can hold, MS-T154 fewer than two annotators.
-        OutputError: MS-T152 `out`, or the folder of the fused labels, holds something already.
+        OutputError: MS-T152 `out`, or the folder of the written labels, holds something already.
         UsageError: MS-T153 an unknown task or size of memory, MS-T151 too little memory.
     """
     budget = _budget(memory)
@@ -121,7 +124,8 @@ def plan_bundle(
         raise UsageError("MS-T153", what, mend="fuse the objects of several annotators before planning")
     fused = out.with_name(f"{out.name}_labels")
     with taken_back(fused):
-        source, agreement = _source(data, channels, annotators, fused, progress)
+        found = _found(data, channels, annotators, fused, progress, task)
+        source, agreement = found.source, found.agreement
         known = frozenset() if task == "instances" else known_values(source.said)
         ignore = None if task == "instances" else ignore_value(source.said)
         facts, split, problems = check_dataset(
@@ -135,36 +139,50 @@ def plan_bundle(
         if not split.train or not split.validation:
             held = {one.name: one.values for one in facts}
             split = drawn([one.name for one in facts], same_subjects(facts, split.subjects), held)
-        plain = agreement is None and is_plain(source)
+        plain = not found.written and is_plain(source)
         planned = _planned(task, source, facts, split, budget, plain=plain, measure=measure, cascade=cascade)
-        first = map_choices(source.cases, source.kind) if agreement is None else [agreement.choice()]
-        planned = replace(planned, choices=(*first, *planned.choices))
+        planned = replace(planned, choices=(*found.choices, *planned.choices))
         said = f"medseg plan {data.name} -o {out.name} --task {task} --memory {memory}"
         said += "" if cascade is None else f" --{'' if cascade else 'no-'}cascade"
         said += "" if annotators is None else f" --annotators {annotators}"
         _write(out, planned, source, facts, split, problems, said, agreement)
-    trains_on = data if agreement is None else fused / LIST
+    trains_on = fused / LIST if found.written else data
     return Plan(out, planned.choices, tuple(problems), tuple(check_bundle(out)), trains_on)
 
 
-def _source(
+@dataclass(frozen=True)
+class _Found:
+    """The dataset, how its label maps came about, and whether they were written beside the bundle."""
+
+    source: Source
+    choices: Sequence[Choice]
+    agreement: Agreement | None = None
+    written: bool = False
+
+
+def _found(
     data: Path,
     channels: Sequence[str],
     annotators: str | None,
     folder: Path,
     progress: Callable[[int, int], None] | None,
-) -> tuple[Source, Agreement | None]:
-    """The dataset; with annotators their maps fused into `folder`, and what was learnt of them."""
+    task: str,
+) -> _Found:
+    """The dataset as it is, or with label maps of several annotators or masks of each structure put together in `folder`."""
     if annotators is None:
-        return find_source(data, channels), None
+        sets = find_mask_sets(data, channels) if task == "segmentation" else None
+        if sets is not None:
+            source, merged = merge_masks(sets, folder, progress=progress)
+            return _Found(source, [merged], written=True)
+        source = find_source(data, channels)
+        return _Found(source, map_choices(source.cases, source.kind))
     if annotators not in METHODS:
         what = f"there is no way {annotators!r} to fuse annotators"
         raise UsageError("MS-T153", what, mend=f"use --annotators {' or '.join(METHODS)}")
     opinions = find_opinions(data, channels)
-    said = opinions.source.said
-    return fuse_dataset(
-        opinions, annotators, folder, known=known_values(said), ignore=ignore_value(said), progress=progress
-    )
+    known, ignore = known_values(opinions.source.said), ignore_value(opinions.source.said)
+    source, agreement = fuse_dataset(opinions, annotators, folder, known=known, ignore=ignore, progress=progress)
+    return _Found(source, [agreement.choice()], agreement, written=True)
 
 
 def _planned(

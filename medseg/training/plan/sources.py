@@ -96,7 +96,7 @@ def find_source(data: Path, channels: Sequence[str] = (), *, need_labels: bool =
     try:
         inner = inner_of(data)
         said = _said(inner)
-        names = tuple(channels) or _channels_said(said) or _channels_seen(inner) or UNNAMED
+        names = tuple(channels) or _channels_said(said) or channels_seen(inner) or UNNAMED
         cases, orphans, masks = _cases(inner, names)
     except InputError as error:  # the list as a whole
         return Source(data, (), tuple(channels) or UNNAMED, {}, (problem_of(error, "", data),))
@@ -164,7 +164,7 @@ def _channels_said(said: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(names[key]) for key in sorted(names, key=lambda key: int(key) if str(key).isdigit() else 0))
 
 
-def _channels_seen(data: Path) -> tuple[str, ...]:
+def channels_seen(data: Path) -> tuple[str, ...]:
     """Numbers `_0000` and on that most cases have, or file names that most case folders share."""
     if not data.is_dir():
         return ()
@@ -181,8 +181,10 @@ def _channels_seen(data: Path) -> tuple[str, ...]:
         return ()
     folders = [f for f in folders_in(data) if not (is_label_name(f) and holds_images(data))]
     held = [frozenset(stem(f) for f in d.iterdir() if has_image_name(f) and not is_label_name(f)) for d in folders]
-    held = [names for names in held if len(names) > 1]
-    return tuple(sorted(max(set(held), key=lambda names: (held.count(names), sorted(names))))) if held else ()
+    several = [names for names in held if len(names) > 1]
+    usual = max(set(several), key=lambda names: (several.count(names), sorted(names)), default=frozenset())
+    alone = sum(len(names) == 1 for names in held)  # folders with an image too many make no channels for all others
+    return tuple(sorted(usual)) if several.count(usual) > alone else ()
 
 
 def _cases(data: Path, channels: tuple[str, ...]) -> tuple[list[Case], list[Path], list[Problem]]:

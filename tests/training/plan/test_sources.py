@@ -10,7 +10,7 @@ import pytest
 from medseg.errors import InputError
 from medseg.training.datalist import datalist
 from medseg.training.plan.plan import is_plain
-from medseg.training.plan.sources import find_source
+from medseg.training.plan.sources import channels_seen, find_source
 
 
 @pytest.fixture
@@ -57,6 +57,17 @@ def test_a_list_names_its_files(two, tmp_path):
     assert names(source) == ["one"]
     assert [(p.code, p.case) for p in source.problems] == [("MS-T141", "two")]
     assert not is_plain(source)
+
+
+def test_one_folder_with_an_image_too_many_makes_no_channels_for_all_others(maker):
+    image = np.ones((4, 4, 4), np.float32)
+    for n in range(3):
+        maker.save(image, maker.root / f"p{n}" / "ct.nii.gz")
+    maker.save(image, maker.root / "p0" / "old.nii.gz")
+    assert channels_seen(maker.root) == ()
+    for n in range(3):
+        maker.save(image, maker.root / f"p{n}" / "pet.nii.gz")
+    assert channels_seen(maker.root) == ("ct", "pet")
 
 
 def test_channels_by_number_and_by_name(maker):
