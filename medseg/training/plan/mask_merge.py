@@ -116,7 +116,7 @@ def _merged(
             shared.voxels += int(count)
             share = count / min(size, sizes[other])
             if share > SHARED:
-                problems.append(_overlap(case, file, structures[other - 1], int(count), float(share)))
+                problems.append(_overlap(case, file, structures[int(other) - 1], int(count), float(share)))
         out[inside] = np.where((there == 0) | (sizes[there] > size), value, there)
     shared.labelled += int(np.count_nonzero(out))
     return out, problems
