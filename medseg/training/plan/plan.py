@@ -1,6 +1,6 @@
 """`medseg plan`: a labelled dataset becomes a bundle that `medseg train` can run.
 
-    sources   which cases, channels and names there are
+    labelled  which cases, channels and names there are; label maps of annotators fused, masks merged
     check     every case read once: what is wrong, and the fingerprint of what is right
     split     who trains and who validates
     segmentation, instances   the decisions, written into the form of a shipped bundle
@@ -18,22 +18,19 @@ from medseg.bundle.check import check_bundle
 from medseg.bundle.config_text import config_text
 from medseg.errors import OutputError, UsageError
 from medseg.training.domain import domain_of
-from medseg.training.plan.annotators import agreement_text, fuse_dataset
+from medseg.training.plan.annotators import agreement_text
 from medseg.training.plan.card import REPORT, data_license, model_card, plan_report
 from medseg.training.plan.check import check_dataset, same_subjects
 from medseg.training.plan.classes import ignore_value, known_values
 from medseg.training.plan.fusion import METHODS
 from medseg.training.plan.instances import plan_instances
-from medseg.training.plan.mask_merge import merge_masks
-from medseg.training.plan.mask_sets import find_mask_sets
+from medseg.training.plan.labelled import find_labelled
 from medseg.training.plan.memory import read_size
-from medseg.training.plan.opinions import find_opinions
 from medseg.training.plan.problems import DatasetError, Problem
 from medseg.training.plan.segmentation import plan_segmentation
-from medseg.training.plan.sources import find_source, training_folders
+from medseg.training.plan.sources import training_folders
 from medseg.training.plan.split import drawn
 from medseg.training.plan.template import copied_files
-from medseg.training.plan.which_maps import map_choices
 from medseg.training.plan.written_labels import LIST, taken_back
 from medseg.writers.atomic import write_text
 
@@ -112,19 +109,12 @@ def plan_bundle(
         UsageError: MS-T153 an unknown task or size of memory, MS-T151 too little memory.
     """
     budget = _budget(memory)
-    if task not in TASKS:
-        raise UsageError("MS-T153", f"there is no task {task!r}", mend=f"use --task {' or --task '.join(TASKS)}")
-    if cascade is not None and task != "segmentation":
-        what = f"--{'' if cascade else 'no-'}cascade is for --task segmentation"
-        raise UsageError("MS-T153", what, mend="leave it out: Mask R-CNN looks for objects itself")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError("MS-T152", "the bundle's folder is not empty", file=out, mend="give another with -o")
-    if annotators is not None and task != "segmentation":
-        what = "--annotators is for --task segmentation"
-        raise UsageError("MS-T153", what, mend="fuse the objects of several annotators before planning")
+    _require_sound(out, task, cascade=cascade, annotators=annotators)
     fused = out.with_name(f"{out.name}_labels")
     with taken_back(fused):
-        found = _found(data, channels, annotators, fused, progress, task)
+        found = find_labelled(
+            data, fused, channels=channels, annotators=annotators, masks=task == "segmentation", progress=progress
+        )
         source, agreement = found.source, found.agreement
         known = frozenset() if task == "instances" else known_values(source.said)
         ignore = None if task == "instances" else ignore_value(source.said)
@@ -150,39 +140,21 @@ def plan_bundle(
     return Plan(out, planned.choices, tuple(problems), tuple(check_bundle(out)), trains_on)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The dataset, how its label maps came about, and whether they were written beside the bundle."""
-
-    source: Source
-    choices: Sequence[Choice]
-    agreement: Agreement | None = None
-    written: bool = False
-
-
-def _found(
-    data: Path,
-    channels: Sequence[str],
-    annotators: str | None,
-    folder: Path,
-    progress: Callable[[int, int], None] | None,
-    task: str,
-) -> _Found:
-    """The dataset as it is, or with label maps of several annotators or masks of each structure put together in `folder`."""
-    if annotators is None:
-        sets = find_mask_sets(data, channels) if task == "segmentation" else None
-        if sets is not None:
-            source, merged = merge_masks(sets, folder, progress=progress)
-            return _Found(source, [merged], written=True)
-        source = find_source(data, channels)
-        return _Found(source, map_choices(source.cases, source.kind))
-    if annotators not in METHODS:
+def _require_sound(out: Path, task: str, *, cascade: bool | None, annotators: str | None) -> None:
+    """Options that fit together, and a bundle's folder that holds nothing."""
+    if task not in TASKS:
+        raise UsageError("MS-T153", f"there is no task {task!r}", mend=f"use --task {' or --task '.join(TASKS)}")
+    if cascade is not None and task != "segmentation":
+        what = f"--{'' if cascade else 'no-'}cascade is for --task segmentation"
+        raise UsageError("MS-T153", what, mend="leave it out: Mask R-CNN looks for objects itself")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError("MS-T152", "the bundle's folder is not empty", file=out, mend="give another with -o")
+    if annotators is not None and task != "segmentation":
+        what = "--annotators is for --task segmentation"
+        raise UsageError("MS-T153", what, mend="fuse the objects of several annotators before planning")
+    if annotators is not None and annotators not in METHODS:
         what = f"there is no way {annotators!r} to fuse annotators"
         raise UsageError("MS-T153", what, mend=f"use --annotators {' or '.join(METHODS)}")
-    opinions = find_opinions(data, channels)
-    known, ignore = known_values(opinions.source.said), ignore_value(opinions.source.said)
-    source, agreement = fuse_dataset(opinions, annotators, folder, known=known, ignore=ignore, progress=progress)
-    return _Found(source, [agreement.choice()], agreement, written=True)
 
 
 def _planned(
