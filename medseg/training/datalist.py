@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from medseg.errors import InputError
 from medseg.readers.cases.names import safe_name
 from medseg.readers.cases.table import table_rows
-from medseg.training.plan.mask_sets import find_mask_sets
+from medseg.training.plan.mask_sets import require_label_maps
 from medseg.training.plan.sources import find_source, is_json_dataset
 from medseg.training.plan.which_maps import map_choices
 from medseg.training.sides import subjects_of
@@ -126,11 +126,7 @@ def _cases(folder: str, channels: Sequence[str]) -> dict[str, dict[str, Any]]:
     source = find_source(Path(folder), channels)
     faults = [problem for problem in source.problems if not problem.note]
     if faults:
-        if find_mask_sets(Path(folder), channels) is not None:
-            raise InputError(
-                "MS-T158", "each structure has a mask of its own, and a training takes label maps", file=folder,
-                mend="name the list that medseg plan made of it, BUNDLE_labels/cases.json",
-            )  # fmt: skip
+        require_label_maps(Path(folder), channels)
         first = faults[0]
         raise InputError(
             "MS-T102", f"{len(faults)} problems, the first: {first.what}", file=first.file, mend=first.mend

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from medseg.errors import InputError, UsageError
 from medseg.training.patients import pseudonyms
 from medseg.training.plan.check import check_dataset, same_subjects
+from medseg.training.plan.mask_sets import require_label_maps
 from medseg.training.plan.problems import DatasetError, Problem
 from medseg.training.plan.sources import find_source
 from medseg.training.plan.split import Split, folds_in, listed_cells, silent, split_file, split_problems
@@ -61,9 +62,11 @@ def find_folds(data: Path, count: int, channels: Sequence[str] = (), seed: int =
         salt: names subjects that are known by their PatientID by its hash; None: by the first of their cases.
 
     Raises:
+        InputError: MS-T158 each structure has a mask of its own.
         UsageError: MS-T165 fewer than two folds, more than subjects, or another number than the file of splits has.
         DatasetError: MS-T140 a subject or the same image on both sides, or any other fault of the dataset.
     """
+    require_label_maps(data, channels)
     source = find_source(data, channels)
     listed = source.path if source.path.suffix.lower() in _LISTS else None
     facts, split, problems = check_dataset(source, subjects=listed, allow_empty=True, names=False)
@@ -71,14 +74,15 @@ def find_folds(data: Path, count: int, channels: Sequence[str] = (), seed: int =
     file = split_file(source.split_folder)
     rows = {} if listed is None or not split.subjects else listed_cells(listed)  # without subjects it is unusable
     faults = [one for one in problems if not one.note]
-    if file is not None and not faults:
+    if faults:
+        raise DatasetError(faults, data)
+    if file is not None:
         found = Folds(_read(file, count), f"read from {file.name}", split.subjects)
-        faults = _faults(found, cases, facts, file)
+        if faults := _faults(found, cases, facts, file):
+            raise DatasetError(faults, data)
     else:
         sites = {name: row.get("site", "") for name, row in rows.items()}
         found = draw_folds(facts, same_subjects(facts, split.subjects), count, sites, seed)
-    if faults:
-        raise DatasetError(faults, data)
     if salt is None:
         return found
     return replace(found, subjects=pseudonyms(silent(source.cases, rows), found.subjects, salt))
@@ -100,6 +104,7 @@ def draw_folds(
         seed: of the draw.
 
     Raises:
+        InputError: MS-T158 each structure has a mask of its own.
         UsageError: MS-T165 fewer than two folds, or more folds than subjects.
     """
     of_subject: dict[str, list[str]] = {}

@@ -180,7 +180,7 @@ def channels_seen(data: Path) -> tuple[str, ...]:
             return tuple(f"channel {n}" for n in sorted(usual)) if len(usual) > 1 else ()
         return ()
     folders = [f for f in folders_in(data) if not (is_label_name(f) and holds_images(data))]
-    held = [frozenset(stem(f) for f in d.iterdir() if has_image_name(f) and not is_label_name(f)) for d in folders]
+    held = [frozenset(stem(f) for f in d.iterdir() if _is_map(f) and not is_label_name(f)) for d in folders]
     several = [names for names in held if len(names) > 1]
     usual = max(set(several), key=lambda names: (several.count(names), sorted(names)), default=frozenset())
     alone = sum(len(names) == 1 for names in held)  # folders with an image too many make no channels for all others

@@ -31,13 +31,17 @@ def require_empty(folder: Path) -> None:
 
 @contextmanager
 def taken_back(folder: Path) -> Iterator[None]:
-    """Take away what was written into a new folder where planning fails after all."""
+    """Take away what was written into a new or empty folder where planning fails after all."""
     new = not folder.exists()
+    ours = new or (folder.is_dir() and not any(folder.iterdir()))
     try:
         yield
     except BaseException:
-        if new:
-            shutil.rmtree(folder, ignore_errors=True)
+        if ours and folder.is_dir():
+            for one in folder.iterdir():
+                shutil.rmtree(one, ignore_errors=True) if one.is_dir() else one.unlink()
+            if new:
+                folder.rmdir()
         raise
 
 
