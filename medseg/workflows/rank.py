@@ -17,6 +17,7 @@ from medseg.bundle.load import Bundle, load_bundle
 from medseg.errors import OutputError, UsageError
 from medseg.inferers.dropout import dropout_points
 from medseg.readers.options import ReadOptions
+from medseg.stop import go_on, uncut
 from medseg.workflows.compute import computing, resolve_device
 from medseg.workflows.headers import looked_at
 from medseg.workflows.identity.guard import guarded
@@ -215,22 +216,28 @@ class _Run:
 
     def all(self, *, resume: bool) -> RankReport:
         """Look at every case, then rank; also what is there when the user interrupts."""
-        self._write([], "running")  # a run that is killed can be resumed
-        state = "interrupted"
+        state: str | None = None
         try:
+            with uncut():
+                self._write([], "running")  # a run that is killed can be resumed
+                state = "interrupted"
             known = {case.name: self._known(case) for case in self.cases} if resume else {}
             waiting = [case for case in self.cases if known.get(case.name) is None]
             volumes = read_ahead(waiting, self.how.bundle.channels)
             for number, case in enumerate(self.cases, 1):
+                go_on()
                 self.hear.case(case.name, number, len(self.cases))
                 look = known.get(case.name)
                 report = self._look(case, volumes) if look is None else self._take_over(case, look)
                 self.reports.append(report)
                 self.hear.done(report)
+            go_on()
             state = "done"
         finally:
             found = ranked(self.looks, self.by, self.first)
-            self._write(found, state)
+            if state is not None:
+                with uncut():
+                    self._write(found, state)
         return RankReport(self.out, tuple(found), tuple(self.reports))
 
     def _write(self, found: Sequence[RankedCase], state: str) -> None:
@@ -253,8 +260,9 @@ class _Run:
             if isinstance(read.volume, Exception):
                 raise read.volume
             self.hear.stage("looking")
-            look = look_at(case, read.volume, self._fixed(case), self.out / case.name, progress=self.hear.windows)
+            look = look_at(case, read.volume, self._fixed(case), self.out / case.name, progress=self._windows)
         except Exception as error:  # noqa: BLE001  whatever one case brings, the others are done
+            go_on()  # it may come of a stop that a library made an error of
             failure = Failure.of(case.name, error, case.images[0] if case.images else "", self.how.teller(case))
             return CaseReport(case.name, "failed", failure=failure, seconds=time.perf_counter() - start)
         self.looks.append(look)
@@ -268,3 +276,7 @@ class _Run:
             seconds=time.perf_counter() - start,
             mark=look.mark,
         )
+
+    def _windows(self, done: int, total: int) -> None:
+        go_on()
+        self.hear.windows(done, total)

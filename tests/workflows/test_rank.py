@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,6 +23,7 @@ from rich.console import Console
 from medseg.bundle.uncertainty import Declared
 from medseg.errors import BundleError, InputError, MemoryLimitError, OutputError, UsageError
 from medseg.networks import UNet
+from medseg.stop import Stopped, stoppable
 from medseg.workflows.lock import output_lock
 from medseg.workflows.rank import default_method, rank
 from medseg.workflows.ranking.measures import CRITERIA
@@ -416,6 +418,22 @@ def test_an_interrupted_run_keeps_and_ranks_what_it_saw(pool, toy, tmp_path):
     report = rank(pool, toy, out, by="disagreement", resume=True)
     assert [case.status for case in report.cases] == ["finished before", "finished before", "done"]
     assert order(out) == ["much", "some", "none"]
+
+
+def test_a_stop_that_a_library_makes_an_error_of_still_stops(pool, toy, tmp_path, monkeypatch):
+    def swallows(case, *_, **__):
+        seen.append(case.name)
+        try:
+            raise Stopped(signal.SIGTERM)
+        except BaseException:  # noqa: BLE001  as some libraries do
+            raise ValueError(case.name) from None
+
+    seen: list[str] = []
+    monkeypatch.setattr("medseg.workflows.rank.look_at", swallows)
+    with stoppable(), pytest.raises(Stopped):
+        rank(pool, toy, tmp_path / "out")
+    assert len(seen) == 1
+    assert json.loads((tmp_path / "out" / "record.json").read_text(encoding="utf-8"))["state"] == "interrupted"
 
 
 @pytest.mark.slow
