@@ -181,10 +181,19 @@ def channels_seen(data: Path) -> tuple[str, ...]:
         return ()
     folders = [f for f in folders_in(data) if not (is_label_name(f) and holds_images(data))]
     held = [frozenset(stem(f) for f in d.iterdir() if _is_map(f) and not is_label_name(f)) for d in folders]
-    several = [names for names in held if len(names) > 1]
-    usual = max(set(several), key=lambda names: (several.count(names), sorted(names)), default=frozenset())
-    alone = sum(len(names) == 1 for names in held)  # folders with an image too many make no channels for all others
-    return tuple(sorted(usual)) if several.count(usual) > alone else ()
+    return tuple(sorted(_shared([names for names in held if names])))
+
+
+def _shared(held: Sequence[frozenset[str]]) -> frozenset[str]:
+    """What the images of case folders are called: of several in a folder each name is a channel's.
+
+    So is the one name that single images of most folders share (`case_7/imaging`): cases are called by their folders then.
+    A folder with an image too many makes no channels for all others.
+    """
+    usual = max(set(held), key=lambda names: (held.count(names), sorted(names)), default=frozenset())
+    count, alone = held.count(usual), sum(len(names) == 1 for names in held)
+    enough = count > alone if len(usual) > 1 else count > max(1, len(held) / 2)
+    return usual if enough else frozenset()
 
 
 def _cases(data: Path, channels: tuple[str, ...]) -> tuple[list[Case], list[Path], list[Problem]]:

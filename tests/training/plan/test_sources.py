@@ -59,15 +59,36 @@ def test_a_list_names_its_files(two, tmp_path):
     assert not is_plain(source)
 
 
+def test_case_folders_with_an_image_of_the_same_name_are_cases_by_their_folders(maker):
+    """As KiTS: `case_00000/imaging.nii.gz` and `segmentation.nii.gz`."""
+    for n in range(3):
+        place = maker.root / f"case_{n:05d}"
+        maker.save(np.ones((4, 4, 4), np.float32), place / "imaging.nii.gz")
+        maker.save(np.ones((4, 4, 4), np.uint8), place / "segmentation.nii.gz")
+    source = find_source(maker.root)
+    assert names(source) == ["case_00000", "case_00001", "case_00002"]
+    assert source.channels == ("imaging",)
+    assert source.problems == ()
+    named = datalist(str(maker.root), "train", ["case_00002"], channels=["imaging"])
+    assert [row["label"] for row in named] == [
+        str(maker.root / f"case_0000{n}" / "segmentation.nii.gz") for n in (0, 1)
+    ]
+
+
 def test_one_folder_with_an_image_too_many_makes_no_channels_for_all_others(maker):
     image = np.ones((4, 4, 4), np.float32)
     for n in range(3):
-        maker.save(image, maker.root / f"p{n}" / "ct.nii.gz")
+        maker.save(image, maker.root / f"p{n}" / f"ct_{n}.nii.gz")
     maker.save(image, maker.root / "p0" / "old.nii.gz")
+    maker.save(image, maker.root / "p1" / "._ct_1.nii.gz")  # as macOS leaves it
     assert channels_seen(maker.root) == ()
     for n in range(3):
-        maker.save(image, maker.root / f"p{n}" / "pet.nii.gz")
+        maker.save(image, maker.root / f"q{n}" / "ct.nii.gz")
+        maker.save(image, maker.root / f"q{n}" / "pet.nii.gz")
     assert channels_seen(maker.root) == ("ct", "pet")
+    for n in range(8):
+        maker.save(image, maker.root / f"r{n}" / "ct.nii.gz")
+    assert channels_seen(maker.root) == ("ct",)
 
 
 def test_channels_by_number_and_by_name(maker):
