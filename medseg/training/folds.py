@@ -104,7 +104,6 @@ def draw_folds(
         seed: of the draw.
 
     Raises:
-        InputError: MS-T158 each structure has a mask of its own.
         UsageError: MS-T165 fewer than two folds, or more folds than subjects.
     """
     of_subject: dict[str, list[str]] = {}

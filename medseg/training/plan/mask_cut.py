@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import find_objects
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,9 @@ class Cut:
 
 
 def cut_of(mask: np.ndarray) -> Cut:
-    """The box around a mask (I, J, K) of bool."""
-    sides = [np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis))) for axis in range(3)]
-    if not sides[0].size:
-        return Cut(np.zeros(3, int), np.zeros((0, 0, 0), bool))
-    box = tuple(slice(side[0], side[-1] + 1) for side in sides)
-    return Cut(np.array([side[0] for side in sides]), mask[box].copy())
+    """A mask (I, J, K) of bool in the box around it."""
+    (box,) = find_objects(mask.view(np.uint8)) or [(slice(0, 0),) * 3]
+    return Cut(np.array([side.start for side in box]), mask[box].copy())
 
 
 def common(a: Cut, b: Cut) -> int:
